@@ -1,0 +1,1 @@
+"""The nouns of planprobe. This room imports nothing else of ours."""

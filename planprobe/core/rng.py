@@ -1,0 +1,40 @@
+"""Counter-based random draws: the value depends on (seed, counters) alone, never on batch size, order or device."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+_INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
+_MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
+_MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+
+
+def _shift_right(x: Tensor, bits: int) -> Tensor:
+    return (x >> bits) & ((1 << (64 - bits)) - 1)  # torch shifts int64 arithmetically; this one is logical
+
+
+def _mix(x: Tensor) -> Tensor:
+    x = (x ^ _shift_right(x, 30)) * _MIX_1
+    x = (x ^ _shift_right(x, 27)) * _MIX_2
+    return x ^ _shift_right(x, 31)
+
+
+def draw_bits(seed: int, *counters: Tensor | int) -> Tensor:
+    """63 random bits for every element of the (broadcast) counters, int64 >= 0. Source: SplitMix64, Steele 2014."""
+    tensors = [torch.as_tensor(counter, dtype=torch.int64) for counter in counters]
+    device = next((tensor.device for tensor in tensors if tensor.ndim), torch.device("cpu"))
+    state = _mix(torch.tensor(seed, dtype=torch.int64, device=device) + _INCREMENT)
+    for counter in tensors:
+        state = _mix(state + counter.to(device) * _INCREMENT + _MIX_2)
+    return state & 0x7FFFFFFFFFFFFFFF
+
+
+def draw_below(bound: Tensor | int, seed: int, *counters: Tensor | int) -> Tensor:
+    """Integers in [0, bound); the bias of the remainder is under bound / 2**63."""
+    return draw_bits(seed, *counters) % bound
+
+
+def draw_uniform(seed: int, *counters: Tensor | int) -> Tensor:
+    """float32 in [0, 1)."""
+    return (draw_bits(seed, *counters) >> 39).to(torch.float32) / float(1 << 24)

@@ -1,0 +1,163 @@
+"""Recipes: everything that decides what an agent becomes, as frozen dataclasses and as TOML.
+
+A file need only name what differs from the defaults. Unknown keys are an error with the nearest name: a misspelt
+`entropy` that silently kept the default would train another agent than the one asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import tomllib
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from planprobe.core.errors import RecipeError, unknown_name
+
+
+@dataclass(frozen=True)
+class TaskRecipe:
+    """What the agent is trained on; see `envs.catalog` for the level sets behind it.
+
+    kind: 'maze', 'sokoban' (generated) or 'boxoban' (files under PLANPROBE_BOXOBAN). size: squares a side, outer wall
+    included; until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only), which is many times
+    cheaper a frame. num_boxes, braid: inclusive ranges. num_levels: size of the training bank. time_limit: drawn per episode.
+    near_fraction, max_walk: see `Maze`. thinking_steps, thinking_fraction: see `BoardEnv`.
+    """
+
+    kind: str = "maze"
+    size: int = 11
+    warm_up_size: int = 0
+    warm_up_frames: int = 0
+    num_boxes: tuple[int, int] = (1, 1)
+    braid: tuple[float, float] = (0.0, 0.5)
+    num_levels: int = 100_000
+    time_limit: tuple[int, int] = (60, 120)
+    eval_time_limit: int = 120
+    near_fraction: float = 0.0
+    max_walk: int = 20
+    thinking_steps: tuple[int, int] = (0, 0)
+    thinking_fraction: float = 1.0
+    noop: bool = False
+    observation: str = "planes"
+    difficulty: str = "unfiltered"
+
+
+@dataclass(frozen=True)
+class NetRecipe:
+    """The network; see `nets`. Keys that a kind does not use keep their defaults."""
+
+    kind: str = "drc"
+    channels: int = 16
+    num_layers: int = 1
+    num_ticks: int = 2
+    pool_and_inject: bool = True
+    boundary: bool = False
+    forget_bias: float = 1.0
+    head: str = "flatten"
+    hidden: int = 128
+    num_blocks: int = 4
+
+
+@dataclass(frozen=True)
+class TrainingRecipe:
+    """How it is trained. algorithm: 'ppo' or 'impala' (V-trace).
+
+    frames: environment steps over all boards. unroll: steps between updates, the length of back-propagation through
+    time. lr, entropy: start and end of a linear schedule. logit_l2: weight on the squared logits. reset_memory: train
+    with memory reset each step (a control). reward_scale multiplies rewards before the loss sees them.
+    """
+
+    algorithm: str = "ppo"
+    frames: int = 1_000_000
+    num_boards: int = 128
+    unroll: int = 20
+    gamma: float = 0.97
+    lam: float = 0.95
+    lr: tuple[float, float] = (1e-3, 1e-4)
+    entropy: tuple[float, float] = (0.01, 0.01)
+    value_weight: float = 0.5
+    clip: float = 0.2
+    epochs: int = 1
+    num_minibatches: int = 2
+    grad_clip: float = 0.5
+    logit_l2: float = 0.0
+    adam_eps: float = 1e-5
+    reward_scale: float = 1.0
+    reset_memory: bool = False
+    eval_every: int = 500_000
+    num_eval_levels: int = 256
+    checkpoint_every: int = 100_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A whole agent. name follows `<net>-<regime>-<task><size>[-<variant>]-s<seed>`."""
+
+    name: str
+    seed: int = 0
+    task: TaskRecipe = field(default_factory=TaskRecipe)
+    net: NetRecipe = field(default_factory=NetRecipe)
+    training: TrainingRecipe = field(default_factory=TrainingRecipe)
+
+    def hash(self) -> str:
+        """sha256 over every value, defaults included."""
+        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+
+
+def load_recipe(path: str | Path) -> Recipe:
+    """Read a TOML recipe. Raises: RecipeError (missing, malformed, unknown key, value of the wrong type)."""
+    path = Path(path)
+    try:
+        table = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        raise RecipeError(f"there is no recipe at '{path}'. Shipped ones: planprobe agents list.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(f"'{path}' is not a TOML file: {error}.") from None
+    table.setdefault("name", path.stem)
+    return make_recipe(table, where=str(path))
+
+
+def make_recipe(table: dict[str, Any], *, where: str = "recipe") -> Recipe:
+    """Build a recipe from nested tables. Raises: RecipeError."""
+    return _build(Recipe, table, where)
+
+
+def recipe_to_toml(recipe: Recipe) -> str:
+    """Every value, defaults included, so that a later change of a default cannot change an old agent."""
+    import tomli_w
+
+    return tomli_w.dumps(json.loads(json.dumps(dataclasses.asdict(recipe))))
+
+
+def _build(cls: type, table: dict[str, Any], where: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    values = {}
+    for key, value in table.items():
+        if key not in hints:
+            raise unknown_name("key", key, hints, where=where, error=RecipeError)
+        values[key] = _convert(hints[key], value, f"{where}: {key}")
+    try:
+        return cls(**values)
+    except TypeError as error:
+        raise RecipeError(f"{where}: {error}.") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise RecipeError(f"{where} must be a table, got {value!r}.")
+        return _build(typing.cast(type, hint), value, where)
+    if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
+            raise RecipeError(f"{where} must be a list of {len(kinds)}, got {value!r}.")
+        return tuple(_convert(kind, part, where) for kind, part in zip(kinds, value, strict=True))
+    if hint is float and type(value) is int:
+        value = float(value)
+    if type(value) is not hint:
+        raise RecipeError(f"{where} must be of type {hint.__name__}, got {value!r}.")
+    return value

@@ -1,0 +1,105 @@
+"""Act in the environment for T steps and remember what the losses need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from planprobe.core.protocols import State
+from planprobe.subjects.envs.board_env import BoardEnv
+from planprobe.subjects.nets.base import Net, reset_state
+
+
+@dataclass(frozen=True)
+class Batch:
+    """T steps of B boards; time first.
+
+    observations (T, B, C, H, W) uint8; actions (T, B) int64; log_probs, values, rewards (T, B) float32 under the acting
+    policy; starts (T, B) bool: memory was reset before the step; trial_done (T, B) bool; acted (T, B) bool: the action
+    had an effect (false in thinking steps); state: memory before the first step; last_value (B,) after the last.
+    """
+
+    observations: Tensor
+    actions: Tensor
+    log_probs: Tensor
+    values: Tensor
+    rewards: Tensor
+    starts: Tensor
+    trial_done: Tensor
+    acted: Tensor
+    state: State
+    last_value: Tensor
+    num_solved: int
+    num_ended: int
+
+    def boards(self, ids: Tensor) -> Batch:
+        """The same steps of some boards: whole sequences, with their own stored memory."""
+        by_board = {
+            name: getattr(self, name)[:, ids]
+            for name in (
+                "observations", "actions", "log_probs", "values", "rewards", "starts", "trial_done", "acted",
+            )
+        }  # fmt: skip
+        state = tuple(part[ids] for part in self.state)
+        return Batch(**by_board, state=state, last_value=self.last_value[ids], num_solved=0, num_ended=0)
+
+
+class Collector:
+    """Holds one environment, and the policy's memory between calls."""
+
+    def __init__(self, net: Net, env: BoardEnv, *, reset_memory: bool, reward_scale: float, seed: int) -> None:
+        self.net, self.env, self.reset_memory, self.reward_scale = net, env, reset_memory, reward_scale
+        self.generator = torch.Generator(env.device).manual_seed(seed)
+        self.observation = env.reset()
+        self.state = net.initial_state(env.num_boards, (env.height, env.width))
+        self.start = torch.ones(env.num_boards, dtype=torch.bool, device=env.device)
+
+    @torch.no_grad()
+    def collect(self, num_steps: int) -> Batch:
+        """Play `num_steps` steps with actions sampled from the policy."""
+        first_state = self.state
+        steps: dict[str, list[Tensor]] = {name: [] for name in _STEP_FIELDS}
+        num_solved = num_ended = torch.zeros((), dtype=torch.int64, device=self.env.device)
+        for _ in range(num_steps):
+            observation, start = self.observation, self.start
+            logits, value, self.state = self.net.step(observation, reset_state(self.state, start))
+            log_probs = torch.log_softmax(logits.float(), dim=-1)
+            noise = torch.rand(log_probs.shape, generator=self.generator, device=self.env.device)
+            action = (log_probs - torch.log(-torch.log(noise.clamp_(1e-20)))).argmax(-1)  # Gumbel: a sample
+            result = self.env.step(action)
+            log_prob = log_probs.gather(1, action[:, None]).squeeze(1)
+            reward, done = result.reward * self.reward_scale, result.trial_done
+            acted = result.extras["active"]
+            for name, part in zip(
+                _STEP_FIELDS, (observation, action, log_prob, value.float(), reward, start, done, acted), strict=True
+            ):
+                steps[name].append(part)
+            num_solved, num_ended = num_solved + result.solved.sum(), num_ended + result.episode_done.sum()
+            self.observation = result.observation
+            self.start = done | self.reset_memory
+        last_value = self.net.step(self.observation, reset_state(self.state, self.start))[1].float()
+        stacked = {name: torch.stack(parts) for name, parts in steps.items()}
+        return Batch(
+            **stacked, state=first_state, last_value=last_value, num_solved=int(num_solved), num_ended=int(num_ended)
+        )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs, as tensors."""
+        tensors = {"observation": self.observation, "start": self.start, "generator": self.generator.get_state()}
+        tensors |= {f"state.{i}": part for i, part in enumerate(self.state)}
+        return tensors | {f"env.{name}": part for name, part in self.env.state_dict().items()}
+
+    def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
+        device = self.env.device
+        self.observation, self.start = tensors["observation"].to(device), tensors["start"].to(device)
+        self.generator.set_state(tensors["generator"].cpu())
+        self.state = tuple(
+            tensors[f"state.{i}"].to(device).contiguous(memory_format=torch.channels_last)
+            for i in range(len(self.state))
+        )
+        self.env.load_state_dict({k.removeprefix("env."): v for k, v in tensors.items() if k.startswith("env.")})
+
+
+_STEP_FIELDS = ("observations", "actions", "log_probs", "values", "rewards", "starts", "trial_done", "acted")

@@ -3,32 +3,46 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import torch
 from torch import Tensor
 
+from planprobe.core.levels import LevelSet
 from planprobe.core.protocols import Env, Policy, State
+
+EnvMaker = Callable[[LevelSet, int], Env]
+"""(levels, number of boards) -> an environment on those levels, without autoreset."""
+
+BATCH_BOARDS = 250  # fixed: a convolution may round differently in another batch size, and an argmax can flip
 
 
 @dataclass(frozen=True)
 class Rollout:
     """One episode on each of B boards, padded to the longest T.
 
-    observations (B, T, C, H, W) uint8 or None; actions (B, T) int64; rewards (B, T); active (B, T) bool: the episode
-    was still running; moved (B, T) bool; solved (B,) bool; lengths (B,) int64; first_logits (B, A): the policy at its
-    first real action, after any thinking steps; level_ids (B,).
+    actions (B, T) int64; rewards (B, T) float32; active (B, T) bool: the episode was still running; moved, pushed (B, T)
+    bool: the action moved the agent, or a box; positions (B, T + 1) int64: flat index of the agent before each action and
+    after the last; solved (B,) bool; lengths (B,) int64 steps; logits (B, T, A); first_logits (B, A): the policy at its
+    first real action, after any thinking steps; level_ids (B,); observations (B, T, C, H, W) uint8 where kept.
+    Entries after the end of an episode (active false) mean nothing.
     """
 
     actions: Tensor
     rewards: Tensor
     active: Tensor
     moved: Tensor
+    pushed: Tensor
+    positions: Tensor
     solved: Tensor
     lengths: Tensor
-    first_logits: Tensor
+    logits: Tensor
     level_ids: Tensor
     observations: Tensor | None = None
+
+    @property
+    def first_logits(self) -> Tensor:
+        return self.logits[:, 0]
 
 
 @torch.no_grad()
@@ -38,6 +52,7 @@ def play(
     level_ids: Tensor,
     *,
     thinking_steps: int = 0,
+    max_steps: int | None = None,
     reset_memory: bool = False,
     greedy: bool = True,
     seed: int = 0,
@@ -47,35 +62,71 @@ def play(
     """One episode on the given levels (one a board of an env without autoreset).
 
     thinking_steps: steps on the frozen first observation before the first action (memory runs, the world does not).
+    max_steps: stop after so many real steps even where the episode goes on.
     reset_memory: start every step, thinking or real, from initial memory: the control for anything memory does.
     on_step(t, observation, memory after the step): called once a step; thinking steps have t < 0.
     """
     observation = env.reset(level_ids)
     blank = policy.initial_state(env.num_boards, (env.height, env.width))
     state = blank
-    for t in range(thinking_steps):
+    for t in range(-thinking_steps, 0):
         _, _, state = policy.step(observation, blank if reset_memory else state)
         if on_step:
-            on_step(t - thinking_steps, observation, state)
+            on_step(t, observation, state)
     generator = torch.Generator(observation.device).manual_seed(seed)
     running = torch.ones(env.num_boards, dtype=torch.bool, device=observation.device)
-    solved, steps, first_logits, t = ~running, [], None, 0
-    while bool(running.any()):
+    nothing = torch.zeros_like(running)
+    here = getattr(env, "players", torch.zeros_like(level_ids))
+    solved, steps, positions, t = nothing, [], [here.clone()], 0
+    while bool(running.any()) and (max_steps is None or t < max_steps):
         logits, _, state = policy.step(observation, blank if reset_memory else state)
         if on_step:
             on_step(t, observation, state)
-        first_logits = logits if first_logits is None else first_logits
         if greedy:
             action = logits.argmax(-1)
         else:
             action = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
         result = env.step(action)
-        moved = result.extras.get("moved", running)
-        steps.append((action, result.reward, running, moved & running, observation if keep_observations else None))
+        moved = result.extras.get("moved", running) & running
+        pushed = result.extras.get("pushed", nothing) & running
+        seen = observation if keep_observations else None
+        steps.append((action, result.reward, running, moved, pushed, logits, seen))
+        positions.append(getattr(env, "players", level_ids).clone())
         solved = solved | (result.solved & running)
         running = running & ~result.episode_done
         observation, t = result.observation, t + 1
-    actions, rewards, active, moved, observations = (
+    actions, rewards, active, moved, pushed, logits, observations = (
         torch.stack(part, dim=1) if part[0] is not None else None for part in zip(*steps, strict=True)
     )
-    return Rollout(actions, rewards, active, moved, solved, active.sum(1), first_logits, level_ids, observations)
+    return Rollout(
+        actions, rewards, active, moved, pushed, torch.stack(positions, dim=1), solved, active.sum(1), logits, level_ids,
+        observations,
+    )  # fmt: skip
+
+
+def play_levels(policy: Policy, make_env: EnvMaker, levels: LevelSet, **options) -> Rollout:
+    """Play every level once, BATCH_BOARDS at a time; options of `play`. One padded rollout in the order of `levels`."""
+    parts = [
+        play(policy, make_env(levels, len(ids)), ids, **options)
+        for ids in torch.arange(len(levels)).split(BATCH_BOARDS)
+    ]
+    return join_rollouts(parts)
+
+
+def join_rollouts(parts: list[Rollout]) -> Rollout:
+    """Concatenate along B, padding the shorter ones with zeros (inactive)."""
+    num_steps = max(part.actions.shape[1] for part in parts)
+    joined = {}
+    for field in fields(Rollout):
+        values = [getattr(part, field.name) for part in parts]
+        if values[0] is None or field.name in ("solved", "lengths", "level_ids"):
+            joined[field.name] = None if values[0] is None else torch.cat(values)
+            continue
+        length = num_steps + (1 if field.name == "positions" else 0)
+        joined[field.name] = torch.cat([_pad_steps(value, length) for value in values])
+    return Rollout(**joined)
+
+
+def _pad_steps(value: Tensor, length: int) -> Tensor:
+    padding = value.new_zeros(value.shape[0], length - value.shape[1], *value.shape[2:])
+    return torch.cat([value, padding], dim=1)

@@ -23,14 +23,15 @@ class TaskRecipe:
     """What the agent is trained on; see `envs.catalog` for the level sets behind it.
 
     kind: 'maze', 'sokoban' (generated) or 'boxoban' (files under PLANPROBE_BOXOBAN). size: squares a side, outer wall
-    included; until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only), which is many times
-    cheaper a frame. num_boxes, braid: inclusive ranges. num_levels: size of the training bank. time_limit: drawn per episode.
+    included. Until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only) with
+    `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges. num_levels: size of the training bank. time_limit: drawn per episode.
     near_fraction, max_walk: see `Maze`. thinking_steps, thinking_fraction: see `BoardEnv`.
     """
 
     kind: str = "maze"
     size: int = 11
     warm_up_size: int = 0
+    warm_up_boxes: tuple[int, int] = (1, 1)
     warm_up_frames: int = 0
     num_boxes: tuple[int, int] = (1, 1)
     braid: tuple[float, float] = (0.0, 0.5)

@@ -1,4 +1,4 @@
-"""Geodesic distance and every optimal move, for whole banks of boards at once: the exact reference of the maze tasks."""
+"""Geodesic distance and every optimal move, for whole banks of boards at once: the exact answer of the maze tasks."""
 
 from __future__ import annotations
 

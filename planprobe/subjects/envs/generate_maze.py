@@ -1,9 +1,9 @@
 """Mazes by the thousand: random spanning trees of a cell grid, some dead ends opened so that loops exist.
 
-Loops matter. In a perfect (tree) maze the loop-erased first path *is* the shortest path, so replay and planning look the
-same. Every random choice is counted by (seed, maze number), hence a bigger request starts with the smaller one, whatever
-the chunk size. A layout goes to its split by a hash of its canonical key: no split holds a maze, turned or mirrored, that
-another one holds.
+Loops matter. In a perfect (tree) maze the loop-erased first path *is* the shortest path, so replay and planning look
+the same. Every random choice is counted by (seed, maze number), hence a bigger request starts with the smaller one,
+whatever the chunk size. A layout goes to its split by a hash of its canonical key: no split holds a maze, turned or
+mirrored, that another one holds.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from planprobe.core.levels import SPLITS, LevelSet, split_names
 from planprobe.core.rng import draw_below, draw_bits, draw_uniform
 
 SMALLEST, LARGEST = 7, 25
-CHUNK = 4096
+CHUNK_CELLS = 4096 * 25  # cells drawn together; no level depends on it
 # so many mazes in a row without a new layout mean that (nearly) all layouts have been found
-PATIENCE = 16 * CHUNK
+PATIENCE = 65_536
 
 _DRAW_EDGE, _DRAW_BRAID, _DRAW_OPEN, _DRAW_WALL, _DRAW_GOAL, _DRAW_START = range(101, 107)
 
@@ -78,14 +78,16 @@ def stream_mazes(
     low, high = _check_options(size, braid, split)
     seen: set[bytes] = set()
     last_new = 0
-    for start in itertools.count(step=CHUNK):
+    num_cells = (size - 1) // 2
+    chunk = CHUNK_CELLS // num_cells**2
+    for start in itertools.count(step=chunk):
         if start - last_new >= PATIENCE:
             raise TooFewLevelsError(_too_few_message(len(seen), start, size, braid, split, distinct_layouts))
-        numbers = torch.arange(start, start + CHUNK)
-        walls = _draw_layouts(numbers, (size - 1) // 2, low, high, seed)
+        numbers = torch.arange(start, start + chunk)
+        walls = _draw_layouts(numbers, num_cells, low, high, seed)
         levels = _place_goal_and_start(walls, numbers, seed)
         rows = _fresh_rows(levels, seen, split, distinct_layouts)
-        last_new = start + CHUNK if rows else last_new
+        last_new = start + chunk if rows else last_new
         yield levels[rows]
 
 
@@ -201,7 +203,9 @@ def _too_few_message(
     found: int, tried: int, size: int, braid: float | tuple[float, float], split: str | None, distinct_layouts: bool
 ) -> str:
     what = "layouts" if distinct_layouts else "levels"
-    repeat = ", or let layouts come back with another start and goal: distinct_layouts=False" if distinct_layouts else ""
+    repeat = (
+        ", or let layouts come back with another start and goal: distinct_layouts=False" if distinct_layouts else ""
+    )
     return (
         f"more distinct {what} were asked for than mazes of size {size}, braid {braid}, split {split!r} offer: {found}"
         f" were found, and the last {PATIENCE} of {tried} mazes drawn were all known.\n"

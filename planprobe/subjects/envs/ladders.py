@@ -97,9 +97,9 @@ def candidate_ladder(
 
 
 def count_candidates(walls: Tensor, num_moves: int) -> tuple[Tensor, Tensor]:
-    """Routes of at most `num_moves` that never turn round, from every square: all of them, and those not in a dead end.
+    """Routes of at most `num_moves` that never turn round, from each square: all, and those not in a dead end.
 
-    A route ends when it is `num_moves` long or when it cannot go on. Counted backwards, from the last move to the first.
+    A route ends when it is `num_moves` long or cannot go on. Counted backwards, from the last move to the first.
 
     Args: walls (N, H, W) bool, every border square a wall. Returns: two of (N, H, W) int64; 0 on walls.
     """
@@ -165,7 +165,7 @@ def _climb(
 
 
 def _draw_starts_around_goal(walls: Tensor, rungs: Tensor, numbers: Tensor, seed: int) -> Tensor:
-    """One goal a layout and a start at each distance: (N, rungs, 2) start and goal, -1 where no drawn goal offers all."""
+    """One goal a layout and a start at each distance: (N, rungs, 2) start and goal, -1 where no goal offers all."""
     ends = torch.full((len(walls), len(rungs), 2), -1)
     for attempt in range(ATTEMPTS):
         waiting = (ends < 0).flatten(1).any(1).nonzero().squeeze(1)
@@ -217,7 +217,9 @@ def _draw_for_each_rung(eligible: Tensor, seed: int, stream: int, numbers: Tenso
 
 def _check_rungs(rungs: Sequence[int], num_per_rung: int) -> Tensor:
     if not rungs or min(rungs) < 1 or len(set(rungs)) < len(rungs) or num_per_rung < 1:
-        raise RecipeError(f"{num_per_rung} levels on rungs {list(rungs)}: needs at least one, and different rungs from 1 up.")
+        raise RecipeError(
+            f"{num_per_rung} levels on rungs {list(rungs)}: needs at least one, and different rungs from 1 up."
+        )
     return torch.tensor(list(rungs))
 
 

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor
 
 from planprobe.core.errors import LevelFormatError
 from planprobe.core.grid import BOX, TARGET, WALL
@@ -32,12 +33,12 @@ class TextBlock:
     line: int
 
 
-def level_to_text(board, player: int) -> str:
+def level_to_text(board: Tensor | np.ndarray, player: int) -> str:
     """Draw a board (H, W) with its player as H lines without a final newline; also the text renderer of an episode.
 
     A player drawn on a wall or a box hides it: such a position does not exist in play.
     """
-    cells = np.array(board, dtype=np.uint8)
+    cells = (board.cpu().numpy() if isinstance(board, Tensor) else board).copy()
     row, column = divmod(int(player), cells.shape[1])
     cells[row, column] = (cells[row, column] & TARGET) | PLAYER
     return "\n".join("".join(SYMBOLS.get(code, "#") for code in line) for line in cells.tolist())

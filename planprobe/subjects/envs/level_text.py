@@ -75,13 +75,13 @@ def levels_from_text(text: str, name: str) -> list[LevelSet]:
     ]
 
 
-def write_levels(path: Path | str, levels: LevelSet | Iterable[LevelSet], *, style: Style = "boxoban") -> None:
+def write_levels(path: Path | str, levels: LevelSet | Iterable[LevelSet], *, style: Style = "xsb") -> None:
     """Write levels as text; the file appears complete or not at all.
 
     Args:
         levels: one set, or several (of several sizes).
-        style: 'boxoban' numbers levels from 0 and refuses boxes or players on targets, which its readers do not know;
-            'xsb' numbers them from 1 and takes everything.
+        style: 'xsb' numbers levels from 1 and takes everything; 'boxoban' numbers them from 0 and refuses boxes or
+            players on targets, which its readers do not know (generated levels may start the player on one).
     Raises: LevelFormatError (not writable in this style); OutputError (the file could not be written).
     """
     sets = [levels] if isinstance(levels, LevelSet) else list(levels)

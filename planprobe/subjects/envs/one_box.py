@@ -24,7 +24,7 @@ def count_moves_to_solve(walls: Tensor, targets: Tensor) -> Tensor:
     Args: walls (N, H, W) bool, every border square a wall; targets (N,) int64.
     Returns: (N, H*W box, H*W player) int16; -1 where the box can never get there or the state cannot occur.
     """
-    height, width = walls.shape[1:]
+    width = walls.shape[2]
     inner_targets = (targets // width - 1) * (width - 2) + targets % width - 1
     tables = [
         _sweep(~inner, block_targets)
@@ -98,4 +98,3 @@ def _walk_one_move(moves: Tensor) -> Tensor:
     best[:, :, 1:] = torch.minimum(best[:, :, 1:], moves[:, :, :-1])
     best[:, :, :-1] = torch.minimum(best[:, :, :-1], moves[:, :, 1:])
     return best + 1
-

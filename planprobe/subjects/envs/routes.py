@@ -108,7 +108,7 @@ def count_options(walls: Tensor) -> Tensor:
 
 
 def draw_square(mask: Tensor, seed: int, *counters: Tensor | int) -> Tensor:
-    """A uniform draw among the true squares of each row of mask (N, H*W), counted by `counters`; 0 where none is true."""
+    """A uniform draw among the true squares of each row of mask (N, H*W), counted by `counters`; 0 if none is true."""
     num_true = mask.sum(1)
     rank = draw_below(num_true.clamp(min=1), seed, *counters)
     return (mask.cumsum(1) > rank[:, None]).to(torch.uint8).argmax(1)

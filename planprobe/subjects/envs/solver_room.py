@@ -80,9 +80,9 @@ class Room:
         return known
 
     def _assign(self, boxes: int) -> int:
-        if boxes & ~self.alive:
-            return INFINITE
         num_boxes, num_targets = boxes.bit_count(), self.targets.bit_count()
+        if boxes & ~self.alive or num_boxes > num_targets:
+            return INFINITE
         if num_targets > _MOST_EXACT:
             return self._assign_many(boxes)
         if num_boxes < 2 or num_boxes != num_targets:

@@ -31,7 +31,7 @@ __all__ = [
 BRAID = (0.2, 0.8)  # second ways need loops
 ATTEMPTS = 8  # draws of start and goal on each layout
 MIN_YIELD, FEWEST_LAYOUTS = 1 / 500, 4000  # fewer accepted layouts than that, once so many were tried: give up
-SOKOBAN_BLOCK = 2048
+SOKOBAN_BLOCK = 512  # asked for first; each later block is as long as all before it
 
 _DRAW_START, _DRAW_GOAL = 121, 122
 
@@ -114,7 +114,9 @@ def two_route_mazes(
         if found >= num_levels:
             break
         _check_supply(num_levels, found, tried, f"mazes of size {size}", demands)
-    levels = LevelSet(torch.cat(boards)[:num_levels], torch.cat(starts)[:num_levels], f"maze{size}-two-route/{split or 'all'}")
+    levels = LevelSet(
+        torch.cat(boards)[:num_levels], torch.cat(starts)[:num_levels], f"maze{size}-two-route/{split or 'all'}"
+    )
     goals = (levels.boards == TARGET).flatten(1).to(torch.uint8).argmax(1)
     return TwoRouteLevels(levels=levels, **vars(find_two_routes(levels.boards == WALL, levels.players, goals)))
 
@@ -183,7 +185,7 @@ def two_route_sokoban(
 def _draw_walks_to_push(
     layouts: LevelSet, numbers: Tensor, seed: int, demands: RouteDemands
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The layouts that meet the demands with one of a few draws of the start: rows, starts, push squares, pushes (M,)."""
+    """The layouts that meet the demands with one of a few starts: rows, starts, push squares and pushes, (M,) each."""
     by_push = count_moves_by_push(layouts)
     obstacles = (layouts.boards & (WALL | BOX)) != 0
     in_reach = distance_maps(obstacles, layouts.players).flatten(1) >= 0
@@ -218,7 +220,7 @@ def _best_push(walk: Tensor, push_squares: Tensor, by_push: Tensor) -> tuple[Ten
 
 
 def _stream_sokoban(size: int, seed: int, split: str | None) -> Iterator[LevelSet]:
-    """Blocks of one-box levels, each level once; a longer request starts with the shorter one, so ask for twice as much."""
+    """Blocks of one-box levels, each level once: a longer request starts with the shorter one, so ask for ever more."""
     done, total = 0, SOKOBAN_BLOCK
     while True:
         yield generate_sokoban(total, size=size, num_boxes=(1, 1), seed=seed, split=split)[done:]

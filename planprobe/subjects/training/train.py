@@ -23,11 +23,12 @@ from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.nets.lstm_cell import compile_cell
 from planprobe.subjects.recipe import Recipe, recipe_to_toml
 from planprobe.subjects.training.collect import Batch, Collector
-from planprobe.subjects.training.evaluate import evaluate
+from planprobe.subjects.training.evaluate import evaluate, solve_rate
 from planprobe.subjects.training.losses import gae, impala_loss, ppo_loss
 
 RESUME_FILE, LOG_FILE, RECIPE_FILE = "resume.safetensors", "log.jsonl", "recipe.toml"
 SCHEMA = 1
+WARM_UP_LEVELS = 4000  # small boards have few layouts: 3 x 3 maze cells give 192 trees and some 12,500 levels in all
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,10 @@ class Trainer:
         """Greedy solve rate on levels of the valid split."""
         task = self.recipe.task
         levels = task_levels(task, "valid", self.recipe.training.num_eval_levels)
-        return evaluate(self.net, task, levels, reset_memory=self.recipe.training.reset_memory, device=self.device).solve_rate
+        rollout = evaluate(
+            self.net, task, levels, reset_memory=self.recipe.training.reset_memory, device=self.device
+        )
+        return solve_rate(rollout)
 
     @property
     def _warming_up(self) -> bool:
@@ -158,7 +162,8 @@ class Trainer:
         """A fresh environment on the board size that the present frame count asks for."""
         task, training, seed = self.recipe.task, self.recipe.training, self.recipe.seed
         if self._warming_up:
-            task = replace(task, size=task.warm_up_size)
+            num_levels = min(task.num_levels, WARM_UP_LEVELS)
+            task = replace(task, size=task.warm_up_size, num_boxes=task.warm_up_boxes, num_levels=num_levels)
         levels = task_levels(task, "train", task.num_levels)
         env = make_env(task, levels, training.num_boards, training=True, seed=seed, device=self.device)
         return Collector(

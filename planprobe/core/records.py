@@ -1,0 +1,74 @@
+"""What instruments and the verdict hand on: effects with intervals, evidence, verdicts. Records, never prints."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Row = dict[str, float | int | str | bool | None]
+Outcome = Literal["supported", "refuted", "inconclusive"]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A number with its 95 % interval.
+
+    value, low, high: in the unit that `unit` names ('fraction solved', 'macro-F1', ...). n: independent units (levels).
+    p: two-sided, where a null was tested.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    p: float | None = None
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One detector's result on one agent.
+
+    detector: 'D1'; name: 'thinking_gain'; claim: one sentence, what a positive result would mean.
+    effect: the measurement; controls: the same measurement where the answer should be no, by name.
+    beyond_controls: effect minus the best control, paired by level: what the outcome rests on.
+    min_effect: smallest effect of interest, fixed beforehand; power: chance to see it with this many levels.
+    falsifies: what a negative result rules out. rows: the full table behind the numbers. notes: remarks for a reader.
+    """
+
+    detector: str
+    name: str
+    claim: str
+    effect: Effect
+    controls: dict[str, Effect]
+    beyond_controls: Effect
+    min_effect: float
+    power: float
+    outcome: Outcome
+    falsifies: str
+    rows: list[Row] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a study concludes.
+
+    reading: 'plans', 'plan present but unused', 'adapts without planning', 'does not plan' or 'cannot say'.
+    calibrated: whether error rates of the criteria were measured on organisms; else the reading is provisional.
+    reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions, seeds.
+    """
+
+    agent: str
+    reading: str
+    calibrated: bool
+    reasons: list[str]
+    missing: list[str]
+    evidence: list[Evidence]
+    provenance: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)

@@ -56,6 +56,22 @@ class CompiledPolicyError(PlanprobeError, TypeError):
     """Hooks on a compiled module are silently ignored, so instruments refuse it."""
 
 
+class PolicyError(PlanprobeError, TypeError):
+    """Not a policy that instruments can open, or one that was not opened."""
+
+
+class AddressError(PlanprobeError, ValueError):
+    """An address asks for steps, squares or channels that a run or a cache does not have."""
+
+
+class DirectionError(PlanprobeError, ValueError):
+    """A steering direction is not of unit norm, so that its strength would mean nothing."""
+
+
+class CaptureError(PlanprobeError, RuntimeError):
+    """A run cannot be captured, or edited, as one value a site and step."""
+
+
 class TooFewLevelsError(PlanprobeError, ValueError):
     """Too few independent levels to split by level and give an interval."""
 

@@ -57,6 +57,7 @@ def play(
     greedy: bool = True,
     seed: int = 0,
     keep_observations: bool = False,
+    initial_state: State | None = None,
     on_step: Callable[[int, Tensor, State], None] | None = None,
 ) -> Rollout:
     """One episode on the given levels (one a board of an env without autoreset).
@@ -64,11 +65,12 @@ def play(
     thinking_steps: steps on the frozen first observation before the first action (memory runs, the world does not).
     max_steps: stop after so many real steps even where the episode goes on.
     reset_memory: start every step, thinking or real, from initial memory: the control for anything memory does.
+    initial_state: memory (B, ...) to begin with in place of the policy's own: noise, or what another level left behind.
     on_step(t, observation, memory after the step): called once a step; thinking steps have t < 0.
     """
     observation = env.reset(level_ids)
     blank = policy.initial_state(env.num_boards, (env.height, env.width))
-    state = blank
+    state = blank if initial_state is None else initial_state
     for t in range(-thinking_steps, 0):
         _, _, state = policy.step(observation, blank if reset_memory else state)
         if on_step:

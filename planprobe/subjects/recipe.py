@@ -17,6 +17,8 @@ from typing import Any
 
 from planprobe.core.errors import RecipeError, unknown_name
 
+ALGORITHMS = ("ppo", "impala")
+
 
 @dataclass(frozen=True)
 class TaskRecipe:
@@ -124,7 +126,12 @@ def load_recipe(path: str | Path) -> Recipe:
 
 def make_recipe(table: dict[str, Any], *, where: str = "recipe") -> Recipe:
     """Build a recipe from nested tables. Raises: RecipeError."""
-    return _build(Recipe, table, where)
+    recipe = _build(Recipe, table, where)
+    if recipe.training.algorithm not in ALGORITHMS:
+        raise unknown_name("algorithm", recipe.training.algorithm, ALGORITHMS, where=where, error=RecipeError)
+    if recipe.task.warm_up_frames and recipe.net.head == "flatten":
+        raise RecipeError(f"{where}: a flattened head cannot warm up on smaller boards; use head = 'pool'.")
+    return recipe
 
 
 def recipe_to_toml(recipe: Recipe) -> str:

@@ -38,7 +38,8 @@ def test_distance_and_optimal_moves_are_those_of_a_plain_search(shape):
     walls, goals = random_boards(60, *shape)
     distance = distance_maps(walls, goals)
     optimal = optimal_action_mask(distance)
-    assert distance.dtype == torch.int16 and optimal.shape == (60, 4, *shape)
+    assert distance.dtype == torch.int16
+    assert optimal.shape == (60, 4, *shape)
     for level in range(60):
         expected = search(walls[level], int(goals[level]))
         for row in range(shape[0]):
@@ -57,7 +58,8 @@ def test_boards_with_unreachable_pockets_and_walled_goals_are_covered():
     walls, goals = random_boards(60, 9, 9)
     distance = distance_maps(walls, goals)
     goal_is_wall = walls.flatten(1).gather(1, goals[:, None]).squeeze(1)
-    assert goal_is_wall.any() and (distance[goal_is_wall] == -1).all()
+    assert goal_is_wall.any()
+    assert (distance[goal_is_wall] == -1).all()
     assert ((distance == -1) & ~walls)[~goal_is_wall].any()
 
 

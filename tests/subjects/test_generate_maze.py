@@ -29,15 +29,18 @@ def count_ways(levels):
 def test_every_maze_is_connected_walled_in_and_made_of_cells(size):
     levels = generate_mazes(40, size=size, seed=3, distinct_layouts=size > 7)
     walls = levels.boards == WALL
-    assert walls[:, [0, -1]].all() and walls[:, :, [0, -1]].all()
-    assert not walls[:, 1::2, 1::2].any() and walls[:, 2:-1:2, 2:-1:2].all()
+    assert walls[:, [0, -1]].all()
+    assert walls[:, :, [0, -1]].all()
+    assert not walls[:, 1::2, 1::2].any()
+    assert walls[:, 2:-1:2, 2:-1:2].all()
     reached = distance_maps(walls, goals_of(levels)) >= 0
     assert torch.equal(reached, ~walls)
 
 
 def test_each_maze_has_one_goal_and_a_start_apart_from_it():
     levels = generate_mazes(500, seed=0)
-    assert ((levels.boards == TARGET).sum((1, 2)) == 1).all() and set(levels.boards.unique().tolist()) == {0, 1, 2}
+    assert ((levels.boards == TARGET).sum((1, 2)) == 1).all()
+    assert set(levels.boards.unique().tolist()) == {0, 1, 2}
     assert (levels.boards.flatten(1).gather(1, levels.players[:, None]) == 0).all()
 
 
@@ -62,7 +65,8 @@ def test_braid_opens_its_share_of_the_dead_ends():
 def test_a_braid_range_is_drawn_per_maze():
     extra = (generate_mazes(2000, seed=1, braid=(0.0, 1.0)).boards != WALL).sum((1, 2)) - 49
     fixed = (generate_mazes(2000, seed=1, braid=0.5).boards != WALL).sum((1, 2)) - 49
-    assert abs(extra.float().mean() - fixed.float().mean()) < 0.3 and extra.float().std() > 1.5 * fixed.float().std()
+    assert abs(extra.float().mean() - fixed.float().mean()) < 0.3
+    assert extra.float().std() > 1.5 * fixed.float().std()
 
 
 def test_all_192_trees_of_three_by_three_cells_turn_up_and_are_28_up_to_symmetry():
@@ -108,7 +112,9 @@ def test_no_layout_occurs_twice_or_in_two_splits_even_across_seeds():
         assert len(set(found)) == 400
         assert set(split_names(layouts_of(levels), with_player=False)) == {split}
         keys[split] = set(found)
-    assert not (keys["train"] & keys["valid"] or keys["train"] & keys["test"] or keys["valid"] & keys["test"])
+    assert not (keys["train"] & keys["valid"])
+    assert not (keys["train"] & keys["test"])
+    assert not (keys["valid"] & keys["test"])
 
 
 def test_splits_take_80_10_and_10_percent():

@@ -55,12 +55,15 @@ def can_be_solved(board: np.ndarray, player: int) -> bool:
 def test_boards_are_legal(size: int, num_boxes: tuple[int, int]) -> None:
     levels = generate_sokoban(60, size=size, num_boxes=num_boxes, seed=1)
     cells = levels.boards.numpy()
-    assert cells.shape == (60, size, size) and levels.players.dtype == torch.int64
+    assert cells.shape == (60, size, size)
+    assert levels.players.dtype == torch.int64
     for edge in (cells[:, 0], cells[:, -1], cells[:, :, 0], cells[:, :, -1]):
         assert (edge == WALL).all()
     assert set(np.unique(cells)) <= {0, WALL, TARGET, BOX}, "no box starts on a target, nothing stands in a wall"
     boxes, targets = ((cells & flag != 0).sum((1, 2)) for flag in (BOX, TARGET))
-    assert (boxes == targets).all() and boxes.min() >= num_boxes[0] and boxes.max() <= num_boxes[1]
+    assert (boxes == targets).all()
+    assert boxes.min() >= num_boxes[0]
+    assert boxes.max() <= num_boxes[1]
     at_player = cells.reshape(60, -1)[np.arange(60), levels.players.numpy()]
     assert not (at_player & (WALL | BOX)).any()
 
@@ -78,9 +81,10 @@ def test_rooms_are_connected() -> None:
         assert walk(~room, int(floor[0]), 10) == set(floor.tolist())
 
 
-def test_levels_of_boxobans_size_have_its_share_of_floor() -> None:
-    levels = generate_sokoban(200, size=10, num_boxes=(4, 4), seed=0)
-    share = ((levels.boards & WALL) == 0).sum() / (64 * 200)
+def test_levels_of_boxobans_size_have_its_share_of_floor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("planprobe.subjects.envs.generate_sokoban.CHUNK_LEVELS", 512)  # saves a second
+    levels = generate_sokoban(100, size=10, num_boxes=(4, 4), seed=0)
+    share = ((levels.boards & WALL) == 0).sum() / (64 * 100)
     assert 0.44 < share < 0.55  # Boxoban, unfiltered: 0.50
 
 
@@ -131,7 +135,7 @@ def test_same_seed_same_levels_and_a_prefix_of_more() -> None:
 
 
 def test_the_stream_of_levels_has_not_moved() -> None:
-    """Stored results name levels by seed: a change here is a change of every level set (CHANGELOG, numbers that moved)."""
+    """Stored results name levels by seed: a change here changes every level set (CHANGELOG: numbers that moved)."""
     assert generate_sokoban(500, seed=3).hash().startswith("03a0d274fcc5b519")
 
 
@@ -144,22 +148,24 @@ def test_splits_share_no_layout_whatever_the_seed() -> None:
     arguments = {"size": 6, "num_boxes": (1, 1)}
     sets = {split: generate_sokoban(80, **arguments, seed=n, split=split) for n, split in enumerate(SPLITS)}
     keys = {split: set(levels.canonical_keys(with_player=False)) for split, levels in sets.items()}
-    assert not keys["train"] & keys["valid"] and not keys["train"] & keys["test"] and not keys["valid"] & keys["test"]
+    assert not keys["train"] & keys["valid"]
+    assert not keys["train"] & keys["test"]
+    assert not keys["valid"] & keys["test"]
     unsplit = set(generate_sokoban(400, **arguments, seed=9).canonical_keys(with_player=False))
     assert unsplit & keys["test"], "small boards do repeat between seeds; the split is what keeps them apart"
     assert [levels.name for levels in sets.values()] == ["sokoban6/train", "sokoban6/valid", "sokoban6/test"]
 
 
 def test_split_names_follow_symmetry_and_their_shares() -> None:
-    levels = generate_sokoban(4000, seed=9)
+    levels = generate_sokoban(2000, num_boxes=(2, 2), seed=9)
     names = split_names(levels, with_player=False)
-    assert [abs((names == split).mean() - share) < 0.02 for split, share in zip(SPLITS, (0.8, 0.1, 0.1))] == [True] * 3
+    assert [
+        abs((names == split).mean() - share) < 0.03 for split, share in zip(SPLITS, (0.8, 0.1, 0.1), strict=True)
+    ] == [True] * 3
     for image in symmetries(levels.boards):
-        turned = LevelSet(image.contiguous(), torch.zeros(4000, dtype=torch.int64))
+        turned = LevelSet(image.contiguous(), torch.zeros(2000, dtype=torch.int64))
         assert (split_names(turned, with_player=False) == names).all()
-    assert "".join(name[1] for name in names[:16]) == "".join(
-        name[1] for name in split_names(levels[:16], with_player=False)
-    )
+    assert list(split_names(levels[:16], with_player=False)) == list(names[:16])
 
 
 @pytest.mark.parametrize("shape", [(7, 7), (5, 8)])
@@ -197,7 +203,8 @@ def test_impossible_arguments_are_refused(arguments: dict, message: str) -> None
 
 
 def test_an_exhausted_supply_says_how_many_there_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("planprobe.subjects.envs.generate_sokoban.MAX_BARREN_CHUNKS", 3)
+    monkeypatch.setattr("planprobe.subjects.envs.generate_sokoban.MAX_BARREN_CHUNKS", 2)
+    monkeypatch.setattr("planprobe.subjects.envs.generate_sokoban.CHUNK_LEVELS", 512)
     with pytest.raises(GenerationError, match=r"only \d+ were found"):
         generate_sokoban(5000, size=5, num_boxes=(1, 1), seed=0)
 

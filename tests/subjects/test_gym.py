@@ -1,9 +1,9 @@
-"""The gymnasium adapters, against gymnasium's own checker and vector environment, and Sokoban against its rules by the book."""
+"""The gymnasium adapters against gymnasium's own checker and vector environment; Sokoban by the book."""
 
 import random
-import subprocess
-import sys
+import re
 import warnings
+from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -13,6 +13,7 @@ from gymnasium.error import Error, InvalidAction, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 
+import planprobe.subjects
 from planprobe.core.errors import UnknownNameError
 from planprobe.core.grid import BOX, TARGET, WALL
 from planprobe.core.levels import LevelSet
@@ -162,7 +163,8 @@ def test_seeds_decide_levels_and_starts():
     options = {"task": "maze", "levels": generate_mazes(50, seed=0), "redraw": True}
     env = BoardGymEnv(**options)
     first, other, again = play(env, 7), play(env, 8), play(BoardGymEnv(**options), 7)
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
     assert len({board.tobytes() for board in first}) == 6
     assert not np.array_equal(play(env, None), play(env, None))
 
@@ -183,7 +185,8 @@ def test_boards_are_drawn_as_text_and_in_colours():
     env = BoardGymEnv(levels=as_levels(CORRIDOR), render_mode="rgb_array")
     env.reset()
     picture = env.render()
-    assert picture.shape == (112, 112, 3) and picture.dtype == np.uint8
+    assert picture.shape == (112, 112, 3)
+    assert picture.dtype == np.uint8
     row = picture[24, 8::16].tolist()
     assert row[:5] == [[0, 0, 0], [160, 212, 56], [142, 121, 56], [254, 126, 125], [243, 248, 238]]
 
@@ -220,7 +223,7 @@ SEVERAL = [
 ]
 
 
-def make_pair(options, sokoban_levels, mode, num_envs=5):
+def make_pair(options, sokoban_levels, mode, num_envs=3):
     """Our vector environment and gymnasium's own one over single boards."""
     levels = generate_mazes(6, size=9, seed=0) if options.get("task") == "maze" else sokoban_levels
     options = {"levels": levels, **options}
@@ -235,9 +238,10 @@ def assert_same(ours, theirs, where):
             assert_same(ours[key], theirs[key], f"{where}, {key}")
     elif theirs.dtype == object:
         for our, their in zip(ours, theirs, strict=True):
-            assert (our is None) == (their is None) and (our is None or np.array_equal(our, their)), where
+            assert np.array_equal(our, their), where
     else:
-        assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs), f"{where}: {ours} is not {theirs}"
+        assert ours.dtype == theirs.dtype, where
+        assert np.array_equal(ours, theirs), f"{where}: {ours} is not {theirs}"
 
 
 @pytest.mark.parametrize("mode", list(AutoresetMode))
@@ -247,11 +251,11 @@ def test_a_batch_plays_as_a_plain_loop_of_single_boards(options, mode, sokoban_l
     ours, theirs = make_pair(options, sokoban_levels, mode)
     chooser = np.random.default_rng(0)
     num_ends = np.zeros(2, dtype=int)
-    for part, seed in enumerate((11, [4, None, 9, 4, 0], None)):
+    for part, seed in enumerate((11, [4, None, 9], None)):
         for name, our, their in zip(("obs", "info"), ours.reset(seed=seed), theirs.reset(seed=seed), strict=True):
             assert_same(our, their, f"reset {part}, {name}")
-        for step in range(40):
-            actions = chooser.integers(ours.single_action_space.n, size=5)
+        for step in range(30):
+            actions = chooser.integers(ours.single_action_space.n, size=3)
             both = list(zip(ours.step(actions), theirs.step(actions), strict=True))
             for name, (our, their) in zip(("obs", "reward", "terminated", "truncated", "info"), both, strict=True):
                 assert_same(our, their, f"part {part}, step {step}, {name}")
@@ -261,7 +265,7 @@ def test_a_batch_plays_as_a_plain_loop_of_single_boards(options, mode, sokoban_l
                 mask = {"reset_mask": ended}
                 for our, their in zip(ours.reset(options=dict(mask)), theirs.reset(options=dict(mask)), strict=True):
                     assert_same(our, their, f"part {part}, step {step}, partial reset")
-    assert (num_ends > 5).all(), "the comparison must see both kinds of end"
+    assert (num_ends > 3).all(), "the comparison must see both kinds of end"
 
 
 def test_the_mode_is_in_the_metadata_of_the_instance():
@@ -276,7 +280,8 @@ def test_make_vec_gives_the_batched_environment():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         env = gymnasium.make_vec("planprobe/Maze9-v0", num_envs=3, num_levels=10, autoreset_mode="SameStep")
-    assert isinstance(env, BoardVectorEnv) and env.reset(seed=0)[0].shape == (3, 3, 9, 9)
+    assert isinstance(env, BoardVectorEnv)
+    assert env.reset(seed=0)[0].shape == (3, 3, 9, 9)
     assert env.observation_space.contains(env.step(env.action_space.sample())[0])
 
 
@@ -301,7 +306,8 @@ def test_given_levels_are_played_and_other_boards_go_on(sokoban_levels):
     assert np.array_equal(before[:, 0], (sokoban_levels.boards[2:5] & WALL).numpy())
     mask = np.array([False, True, False])
     after, info = env.reset(options={"reset_mask": mask, "level_ids": [0, 9, 0]})
-    assert np.array_equal(after[[0, 2]], before[[0, 2]]) and info["level_id"].tolist() == [0, 9, 0]
+    assert np.array_equal(after[[0, 2]], before[[0, 2]])
+    assert info["level_id"].tolist() == [0, 9, 0]
     assert info["_level_id"].tolist() == mask.tolist()
 
 
@@ -310,7 +316,8 @@ def test_a_batch_is_drawn_board_by_board():
     env.reset()
     env.step(np.array([1, 0]))
     first, second = env.render()
-    assert first.split("\n")[1:3] == ["# $.  #", "#@    #"] and second.split("\n")[1] == "#@$.  #"
+    assert first.split("\n")[1:3] == ["# $.  #", "#@    #"]
+    assert second.split("\n")[1] == "#@$.  #"
 
 
 def test_calls_out_of_turn_are_refused():
@@ -333,6 +340,12 @@ def test_calls_out_of_turn_are_refused():
 
 
 def test_gymnasium_is_only_imported_by_the_adapters():
-    """It is a dependency of the adapters, not of training."""
-    code = "import sys, planprobe.subjects.envs.stimuli, planprobe.subjects.envs.maze; sys.exit('gymnasium' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    """It is a dependency of the adapters, not of training, levels or the command line."""
+    package = Path(planprobe.subjects.__file__).parents[1]
+    importing = {
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"^\s*(import|from) gymnasium\b", path.read_text(), re.MULTILINE)
+        or (re.search(r"envs(\.| import )gym\b", path.read_text()))
+    }
+    assert importing == {"gym.py", "gym_boards.py"}

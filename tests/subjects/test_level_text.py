@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -56,10 +57,12 @@ Comment-End:
 def test_a_ragged_collection_is_padded_closed_and_grouped_by_size() -> None:
     wide, small = levels_from_text(COLLECTION, "hand made.xsb")
     assert (wide.name, small.name) == ("hand made/5x9", "hand made/3x5")
-    assert len(wide) == 2 and len(small) == 1
+    assert len(wide) == 2
+    assert len(small) == 1
     expected = ["#########", "###  .###", "### $ @ #", "#*   ####", "#########"]
     assert level_to_text(wide.boards[0], int(wide.players[0])).split("\n") == expected
-    assert small.boards[0].tolist()[1] == [WALL, TARGET, BOX, 0, WALL] and small.players.tolist() == [6]
+    assert small.boards[0].tolist()[1] == [WALL, TARGET, BOX, 0, WALL]
+    assert small.players.tolist() == [6]
     assert wide.boards[0][3, 1] == BOX | TARGET
 
 
@@ -104,7 +107,8 @@ def test_malformed_levels_are_refused_with_file_line_and_next_move(name: str, tm
     path.write_text(text)
     with pytest.raises(LevelFormatError, match=message) as caught:
         read_levels(path)
-    assert str(caught.value).startswith("bad.txt") and "Next: " in str(caught.value)
+    assert str(caught.value).startswith("bad.txt")
+    assert "Next: " in str(caught.value)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
@@ -137,10 +141,8 @@ def test_any_text_gives_closed_boards_or_a_typed_error(text: str) -> None:
 def test_any_bytes_give_levels_or_a_typed_error(tmp_path_factory: pytest.TempPathFactory, raw: bytes) -> None:
     path = tmp_path_factory.getbasetemp() / "bytes.txt"
     path.write_bytes(raw)
-    try:
+    with contextlib.suppress(LevelFormatError):
         read_levels(path)
-    except LevelFormatError:
-        pass
 
 
 def test_written_levels_come_back_the_same(tmp_path: Path) -> None:
@@ -150,14 +152,17 @@ def test_written_levels_come_back_the_same(tmp_path: Path) -> None:
     )
     write_levels(tmp_path / "both.xsb", [small, large], style="xsb")
     back = read_levels(tmp_path / "both.xsb")
-    drawn = [
-        level_to_text(board, int(player))
-        for level in (small, large)
-        for board, player in zip(level.boards, level.players)
-    ]
-    again = [level_to_text(board, int(player)) for level in back for board, player in zip(level.boards, level.players)]
+    drawn, again = (
+        [
+            level_to_text(board, int(player))
+            for level in sets
+            for board, player in zip(level.boards, level.players, strict=True)
+        ]
+        for sets in ((small, large), back)
+    )
     # outer walls two thick stay two thick: a board comes back square by square
-    assert again == drawn and [len(level_set) for level_set in back] == [20, 20]
+    assert again == drawn
+    assert [len(level_set) for level_set in back] == [20, 20]
 
 
 def test_boxoban_style_is_boxobans_and_refuses_what_it_cannot_hold(tmp_path: Path) -> None:
@@ -165,7 +170,7 @@ def test_boxoban_style_is_boxobans_and_refuses_what_it_cannot_hold(tmp_path: Pat
     write_levels(tmp_path / "a.txt", levels, style="boxoban")
     assert (tmp_path / "a.txt").read_text() == "; 0\n#####\n#@$.#\n#####\n\n"
     (on_target,) = levels_from_text("######\n#@$.*#\n######", "a.txt")
-    with pytest.raises(LevelFormatError, match="level 0 .*\n.*style='xsb'"):
+    with pytest.raises(LevelFormatError, match=r"level 0 .*\n.*style='xsb'"):
         write_levels(tmp_path / "a.txt", on_target, style="boxoban")
     assert (tmp_path / "a.txt").read_text().startswith("; 0\n#####\n#@$.#"), "the old file stays"
     with pytest.raises(LevelFormatError, match="not one of"):
@@ -223,7 +228,8 @@ def test_leaked_levels_are_dropped_from_train_whatever_their_turn_and_start(
     make_boxoban(tmp_path, {"unfiltered/train": four_boxes[:40], "unfiltered/valid": valid, "hard": four_boxes[30:32]})
     train = boxoban_levels("unfiltered", "train")
     kept = [n for n in range(40) if n not in (3, 7, 30, 31)]
-    assert torch.equal(train.boards, four_boxes.boards[kept]) and torch.equal(train.players, four_boxes.players[kept])
+    assert torch.equal(train.boards, four_boxes.boards[kept])
+    assert torch.equal(train.players, four_boxes.players[kept])
     assert train.name == "boxoban/unfiltered/train"
     assert len(boxoban_levels("unfiltered", "valid")) == 22
     assert torch.equal(boxoban_levels("hard", "test").boards, four_boxes.boards[30:32])
@@ -260,10 +266,12 @@ def test_a_missing_or_malformed_boxoban_folder_says_what_to_do(
 @pytest.mark.skipif(not os.environ.get("PLANPROBE_BOXOBAN"), reason="PLANPROBE_BOXOBAN is not set")
 def test_published_boxoban_files() -> None:
     levels = boxoban_levels("unfiltered", "test")
-    assert len(levels) == 1000 and (levels.boards & BOX != 0).sum((1, 2)).eq(4).all()
+    assert len(levels) == 1000
+    assert (levels.boards & BOX != 0).sum((1, 2)).eq(4).all()
     file = boxoban_root() / "unfiltered/test/000.txt"
     text = "\n\n".join(file.read_text().split("\n\n")[:60])
     (slow,) = levels_from_text(text, "000.txt")
-    assert np.array_equal(slow.boards, levels.boards[:60]) and np.array_equal(slow.players, levels.players[:60])
+    assert np.array_equal(slow.boards, levels.boards[:60])
+    assert np.array_equal(slow.players, levels.players[:60])
     train = boxoban_levels("unfiltered", "train", num_files=1)
     assert 0 < len(train) <= 1000

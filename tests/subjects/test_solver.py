@@ -184,6 +184,13 @@ def test_budget_is_neither_solved_nor_unsolvable() -> None:
     assert solve(levels.boards[0], int(levels.players[0]), max_nodes=whole.num_nodes).status == "solved"
 
 
+@pytest.mark.parametrize(("metric", "num_nodes"), [("moves", 1348), ("pushes", 213)])
+def test_the_search_stays_small(metric: str, num_nodes: int) -> None:
+    """A looser bound, a missed deadlock or a state met twice changes no answer, only this count."""
+    solutions = solve_levels(generate_sokoban(40, size=7, num_boxes=(3, 3), seed=2), metric=metric)
+    assert sum(solution.num_nodes for solution in solutions) <= num_nodes
+
+
 def test_many_boxes_use_the_assignment_of_scipy() -> None:
     board, player = level("###########\n#@        #\n# $$$$$$$ #\n# ....... #\n#         #\n###########")
     assert solve(board, player, metric="pushes").num_pushes == 7

@@ -1,5 +1,6 @@
 """Levels made to order, each claim about them checked by a plain search that shares no code with the generator."""
 
+import itertools
 from collections import deque
 
 import pytest
@@ -14,6 +15,7 @@ from planprobe.subjects.envs.routes import find_two_routes, shared_fraction
 from planprobe.subjects.envs.stimuli import (
     candidate_ladder,
     distance_ladder,
+    two_route_boxes,
     two_route_mazes,
     two_route_sokoban,
 )
@@ -45,10 +47,12 @@ def check_two_routes(routes, level, is_free, width):
     ):
         squares = [square for square in route.tolist() if square >= 0]
         assert route.tolist()[len(squares) :] == [-1] * (len(route) - len(squares))
-        assert len(squares) == length + 1 and squares[0] == start and len(set(squares)) == len(squares)
+        assert len(squares) == length + 1
+        assert squares[0] == start
+        assert len(set(squares)) == len(squares)
         assert squares[1] == start + offsets[action]
         assert all(is_free[square] for square in squares)
-        assert all(after - before in offsets for before, after in zip(squares, squares[1:], strict=False))
+        assert all(after - before in offsets for before, after in itertools.pairwise(squares))
     goal = squares[-1]
     assert goal in routes.short_route[level].tolist()
     from_goal = search(is_free, goal, offsets)
@@ -74,7 +78,7 @@ def as_levels(*boards):
 
 @pytest.fixture(scope="module")
 def two_routes():
-    return two_route_mazes(300, seed=0)
+    return two_route_mazes(200, seed=0)
 
 
 def test_two_route_mazes_are_what_they_claim(two_routes):
@@ -82,14 +86,18 @@ def test_two_route_mazes_are_what_they_claim(two_routes):
         is_free = (two_routes.levels.boards[level] != WALL).flatten().tolist()
         goal = check_two_routes(two_routes, level, is_free, 11)
         assert two_routes.levels.boards[level].flatten()[goal] == TARGET
-    assert two_routes.gap.min() >= 2 and two_routes.gap.max() <= 12 and (two_routes.gap % 2 == 0).all()
-    assert two_routes.short_length.min() >= 4 and two_routes.short_unique.all() and two_routes.long_unique.all()
+    assert two_routes.gap.min() >= 2
+    assert two_routes.gap.max() <= 12
+    assert (two_routes.gap % 2 == 0).all()
+    assert two_routes.short_length.min() >= 4
+    assert two_routes.short_unique.all()
+    assert two_routes.long_unique.all()
     assert shared_fraction(two_routes.short_route, two_routes.long_route, 121).max() <= 0.5
 
 
 def test_two_route_mazes_use_each_layout_once_and_stay_in_their_split(two_routes):
     layouts = LevelSet(two_routes.levels.boards & WALL, two_routes.levels.players)
-    assert len(set(layouts.canonical_keys(with_player=False))) == 300
+    assert len(set(layouts.canonical_keys(with_player=False))) == 200
     assert set(split_names(layouts, with_player=False)) == {"test"}
 
 
@@ -102,7 +110,8 @@ def test_a_longer_request_starts_with_the_shorter(two_routes):
 
 def test_demands_on_the_gap_are_kept():
     asked = two_route_mazes(30, seed=0, min_gap=6, max_gap=8, min_length=6, max_shared=0.0)
-    assert set(asked.gap.tolist()) <= {6, 8} and asked.short_length.min() >= 6
+    assert set(asked.gap.tolist()) <= {6, 8}
+    assert asked.short_length.min() >= 6
     assert shared_fraction(asked.short_route, asked.long_route, 121).max() == 0
 
 
@@ -111,21 +120,26 @@ def test_routes_of_a_board_drawn_by_hand():
     pair = find_two_routes(levels.boards == WALL, levels.players, torch.tensor([39]))
     assert pair.short_route.tolist()[0][:8] == [8, 15, 22, 29, 36, 37, 38, 39]
     assert pair.long_route.tolist() == [[8, 9, 10, 11, 12, 19, 26, 33, 40, 39]]
-    assert (pair.short_action, pair.long_action) == (1, 3) and (pair.short_length, pair.long_length) == (7, 9)
+    assert (pair.short_action, pair.long_action) == (1, 3)
+    assert (pair.short_length, pair.long_length) == (7, 9)
     assert shared_fraction(pair.short_route, pair.long_route, 49) == 0
 
 
 def test_a_board_with_one_way_has_no_second_route():
     levels = as_levels("##### #@-.# ##### ##### #####")
     pair = find_two_routes(levels.boards == WALL, levels.players, torch.tensor([8]))
-    assert pair.short_length == 2 and pair.long_length == -1 and pair.long_action == -1
-    assert (pair.long_route == -1).all() and not pair.long_unique
+    assert pair.short_length == 2
+    assert pair.long_length == -1
+    assert pair.long_action == -1
+    assert (pair.long_route == -1).all()
+    assert not pair.long_unique
 
 
 def test_equally_short_routes_are_not_called_unique():
     levels = as_levels("##### #@--# #---# #--.# #####")
     pair = find_two_routes(levels.boards == WALL, levels.players, torch.tensor([18]))
-    assert not pair.short_unique and pair.short_length == pair.long_length == 4
+    assert not pair.short_unique
+    assert pair.short_length == pair.long_length == 4
 
 
 @pytest.mark.parametrize("demand", [{"min_gap": 0}, {"min_gap": 8, "max_gap": 4}, {"max_shared": 2.0}])
@@ -135,7 +149,7 @@ def test_demands_that_mean_nothing_are_refused(demand):
 
 
 def test_demands_that_no_maze_meets_end_with_an_error(monkeypatch):
-    monkeypatch.setattr("planprobe.subjects.envs.stimuli.FEWEST_LAYOUTS", 300)
+    monkeypatch.setattr("planprobe.subjects.envs.routes.FEWEST_LAYOUTS", 300)
     with pytest.raises(TooFewLevelsError, match="min_length=60"):
         two_route_mazes(5, size=9, seed=0, min_length=60)
 
@@ -155,9 +169,11 @@ def check_ladder(ladder, rungs, num_per_rung):
         city_block = abs(start // width - goal // width) + abs(start % width - goal % width)
         assert ladder.detour[level] == from_goal[start] - city_block
         around = [from_goal[start + offset] for offset in offsets if is_free[start + offset]]
-        assert len(around) == 2 and around.count(from_goal[start] - 1) == 1
+        assert len(around) == 2
+        assert around.count(from_goal[start] - 1) == 1
     walls = (ladder.levels.boards & WALL).view(len(rungs), num_per_rung, width, width)
-    assert (walls == walls[:1]).all() and len(walls[0].flatten(1).unique(dim=0)) == num_per_rung
+    assert (walls == walls[:1]).all()
+    assert len(walls[0].flatten(1).unique(dim=0)) == num_per_rung
     assert torch.equal(ladder.layout_ids.view(len(rungs), -1), torch.arange(num_per_rung).expand(len(rungs), -1))
 
 
@@ -240,7 +256,8 @@ def test_move_counts_are_those_of_a_plain_search_from_every_state():
                 else:
                     expected = None
                 assert table[level, box, player] == (-1 if expected is None else expected)
-    assert (table > 0).any() and (table == -1).any()
+    assert (table > 0).any()
+    assert (table == -1).any()
 
 
 def test_pushes_of_a_board_drawn_by_hand():
@@ -254,7 +271,7 @@ def test_boards_with_two_boxes_are_refused():
 
 
 def test_two_route_sokoban_is_what_it_claims():
-    routes = two_route_sokoban(40, seed=0)
+    routes = two_route_sokoban(40, seed=0, split="train")
     for level in range(40):
         board = routes.levels.boards[level].flatten()
         box, target = int(((board & BOX) != 0).nonzero()), int(((board & TARGET) != 0).nonzero())
@@ -274,7 +291,51 @@ def test_two_route_sokoban_is_what_it_claims():
         assert [push for push, total in totals.items() if total == min(totals.values())] == [offset]
         best = solve_one_box(is_free, 7, target, box, int(routes.levels.players[level]))
         assert best == totals[offset] > routes.short_length[level]
-    assert routes.gap.min() >= 2 and routes.short_length.min() >= 3
+    assert routes.gap.min() >= 2
+    assert routes.short_length.min() >= 3
     assert len(set(routes.levels.canonical_keys(with_player=False))) == 40
-    assert set(split_names(routes.levels, with_player=False)) == {"test"}
-    assert two_route_sokoban(10, seed=0).levels.hash() == routes.levels[:10].hash()
+    assert set(split_names(routes.levels, with_player=False)) == {"train"}
+    assert two_route_sokoban(10, seed=0, split="train").levels.hash() == routes.levels[:10].hash()
+
+
+def play_box_route(is_free, width, start, box_squares):
+    """Moves it takes to push the box along these squares, by the book; the last push leaves the player behind it."""
+    moves, player = 0, start
+    for box, ahead in itertools.pairwise(box_squares):
+        walk = search([free and square != box for square, free in enumerate(is_free)], player, offsets_of(width))
+        moves += walk[box - (ahead - box)] + 1
+        player = box
+        assert is_free[ahead]
+        assert ahead - box in offsets_of(width)
+    return moves
+
+
+def test_two_box_routes_are_what_they_claim():
+    routes = two_route_boxes(40, seed=0, split="train")
+    for level in range(40):
+        board, start = routes.levels.boards[level].flatten(), int(routes.levels.players[level])
+        is_free = ((board & WALL) == 0).tolist()
+        box, target = int(((board & BOX) != 0).nonzero()), int(((board & TARGET) != 0).nonzero())
+        firsts = []
+        for route, action, moves in (
+            (routes.short_route[level], routes.short_action[level], routes.short_moves[level]),
+            (routes.long_route[level], routes.long_action[level], routes.long_moves[level]),
+        ):
+            squares = [square for square in route.tolist() if square >= 0]
+            assert route.tolist()[len(squares) :] == [-1] * (len(route) - len(squares))
+            assert (squares[0], squares[-1]) == (box, target)
+            assert squares.count(box) == 1
+            assert squares[1] == box + offsets_of(7)[action]
+            # playing the route costs what is claimed, and no solution that begins so is cheaper
+            assert play_box_route(is_free, 7, start, squares) == moves
+            can_walk = [free and square != box for square, free in enumerate(is_free)]
+            rest = solve_one_box(is_free, 7, target, squares[1], box)
+            assert search(can_walk, start, offsets_of(7))[2 * box - squares[1]] + 1 + rest == moves
+            firsts.append(squares)
+        assert solve_one_box(is_free, 7, target, box, start) == routes.short_moves[level]
+        inside = firsts[0][1:-1]
+        assert sum(square in firsts[1] for square in inside) <= len(inside) / 2
+    assert routes.gap.min() >= 2
+    assert (routes.short_action != routes.long_action).all()
+    assert two_route_boxes(10, seed=0, split="train").levels.hash() == routes.levels[:10].hash()
+    assert set(split_names(routes.levels, with_player=False)) == {"train"}

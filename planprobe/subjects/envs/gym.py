@@ -107,7 +107,7 @@ class BoardGymEnv(gymnasium.Env[np.ndarray, np.int64]):
         super().reset(seed=seed)
         options = check_options(options, ("level_id",))
         if seed is not None:
-            reseed(self._env, self._board_ids, [seed])
+            reseed(self._env, self._env.num_boards - 1, seed)
         level_id = options.get("level_id")
         begin(self._env, self._board_ids, None if level_id is None else np.array([level_id]))
         self._playing = True
@@ -128,6 +128,8 @@ class BoardGymEnv(gymnasium.Env[np.ndarray, np.int64]):
         return self._observation(), float(result.reward[-1]), terminated, truncated, info
 
     def render(self) -> str | np.ndarray | None:
+        if self.render_mode is None:
+            return None
         return render_board(self._env, -1, self.render_mode)
 
     def _observation(self) -> np.ndarray:
@@ -181,13 +183,9 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         super().reset(seed=seed if isinstance(seed, int) else None)
         options = check_options(options, ("reset_mask", "level_ids"))
         mask = check_mask(options.get("reset_mask"), self.num_envs)
-        seeds = [seed + board for board in range(self.num_envs)] if isinstance(seed, int) else seed
-        if seeds is not None:
-            if len(seeds) != self.num_envs:
-                raise Error(f"{len(seeds)} seeds for {self.num_envs} boards.")
-            for board in mask.nonzero()[0]:
-                if seeds[board] is not None:
-                    reseed(self._env, torch.tensor([board], device=self._env.device), [seeds[board]])
+        for board, board_seed in enumerate(_list_seeds(seed, self.num_envs)):
+            if board_seed is not None and mask[board]:
+                reseed(self._env, board, board_seed)
         level_ids = options.get("level_ids")
         self._begin(mask, None if level_ids is None else np.asarray(level_ids)[mask])
         self._begun |= mask
@@ -258,3 +256,13 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
             observations[board] = last[board].copy()
         final = self._level_info(self._step_info(result, ended), ended)
         return {"final_obs": observations, "_final_obs": ended.copy(), "final_info": final, "_final_info": ended.copy()}
+
+
+def _list_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> Sequence[int | None]:
+    """One seed a board as gymnasium counts them: a single one goes up by one from board to board."""
+    if seed is None:
+        return [None] * num_envs
+    seeds = [seed + board for board in range(num_envs)] if isinstance(seed, int) else seed
+    if len(seeds) != num_envs:
+        raise Error(f"{len(seeds)} seeds for {num_envs} boards: give one, or one per board.")
+    return seeds

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-import gymnasium
 import numpy as np
 import torch
 from gymnasium import spaces
@@ -43,6 +41,7 @@ def make_board_env(task: str, levels: LevelSet, num_boards: int, **options: Any)
 def generate_levels(
     task: str, num_levels: int, size: int | None, split: str | None, seed: int, num_boxes: tuple[int, int]
 ) -> LevelSet:
+    """A bank of generated levels; the last few are kept, for checkers and vector makers ask for the same one again."""
     if task == "maze":
         return generate_mazes(num_levels, size=size or 11, seed=seed, split=split)
     if task == "sokoban":
@@ -51,6 +50,7 @@ def generate_levels(
 
 
 def make_spaces(env: BoardEnv) -> tuple[spaces.Box, spaces.Discrete]:
+    """Spaces of one board: (C, H, W) uint8 up to 1 for planes and 255 for colours, and the moves."""
     high = 255 if env.observation_preset == "rgb" else 1
     shape = (env.num_planes, env.height, env.width)
     return spaces.Box(0, high, shape, np.uint8), spaces.Discrete(env.num_actions)
@@ -66,11 +66,10 @@ def begin(env: BoardEnv, board_ids: Tensor, level_ids: np.ndarray | None) -> Non
     env._begin(board_ids, torch.as_tensor(level_ids, dtype=torch.int64, device=env.device))
 
 
-def reseed(env: BoardEnv, board_ids: Tensor, seeds: Sequence[int]) -> None:
-    """Move boards to the place in their endless sequence of episodes that belongs to the seed."""
-    for board_id, seed in zip(board_ids, seeds, strict=True):
-        # half the range, so that counting on never overflows
-        env.episodes[board_id] = int(draw_bits(int(seed) % 2**63, _DRAW_EPISODE)) >> 1
+def reseed(env: BoardEnv, board_id: int, seed: int) -> None:
+    """Move a board to the place in its endless sequence of episodes that belongs to the seed."""
+    # half the range, so that counting on never overflows
+    env.episodes[board_id] = int(draw_bits(seed % 2**63, _DRAW_EPISODE)) >> 1
 
 
 def split_ends(result: StepResult) -> tuple[Tensor, Tensor]:
@@ -79,6 +78,7 @@ def split_ends(result: StepResult) -> tuple[Tensor, Tensor]:
 
 
 def to_numpy(tensor: Tensor) -> np.ndarray:
+    """A copy of its own, never a view of a buffer that a later step may change."""
     return tensor.cpu().numpy().copy()
 
 
@@ -91,6 +91,7 @@ def masked(name: str, values: np.ndarray, mask: np.ndarray) -> dict[str, np.ndar
 
 
 def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dict[str, Any]:
+    """The reset options, or an error for a misspelt one, which would otherwise do nothing."""
     for name in options or {}:
         if name not in known:
             raise unknown_name("option", name, known, where="reset")
@@ -98,6 +99,7 @@ def check_options(options: dict[str, Any] | None, known: tuple[str, ...]) -> dic
 
 
 def check_mask(mask: np.ndarray | None, num_envs: int) -> np.ndarray:
+    """Which boards to reset, (B,) bool; all of them without a mask."""
     if mask is None:
         return np.ones(num_envs, dtype=bool)
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (num_envs,) or not mask.any():
@@ -106,15 +108,14 @@ def check_mask(mask: np.ndarray | None, num_envs: int) -> np.ndarray:
 
 
 def check_render_mode(render_mode: str | None) -> str | None:
+    """The render mode, or an error that names those there are."""
     if render_mode is not None and render_mode not in METADATA["render_modes"]:
         raise unknown_name("render mode", render_mode, METADATA["render_modes"])
     return render_mode
 
 
-def render_board(env: BoardEnv, board: int, render_mode: str | None) -> str | np.ndarray | None:
-    if render_mode is None:
-        gymnasium.logger.warn("render() without a render_mode: make the environment with 'ansi' or 'rgb_array'.")
-        return None
+def render_board(env: BoardEnv, board: int, render_mode: str) -> str | np.ndarray:
+    """One board as text or as a picture (H * 16, W * 16, 3) uint8."""
     codes = env.cells[board].to(torch.int64).cpu()
     codes[int(env.players[board])] += PLAYER
     grid = codes.view(env.height, env.width).numpy()

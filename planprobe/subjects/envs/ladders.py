@@ -69,7 +69,7 @@ def distance_ladder(
     Raises: RecipeError (a rung below 1, none, or twice the same); TooFewLevelsError (no such mazes of this size).
     """
     rungs = _check_rungs(distances, num_per_rung)
-    return DistanceLadder(**_climb(rungs, num_per_rung, size, seed, split, fixed_distance=None))
+    return _climb(rungs, num_per_rung, size, seed, split, fixed_distance=None)
 
 
 def candidate_ladder(
@@ -89,11 +89,11 @@ def candidate_ladder(
     rungs = _check_rungs(counts, num_per_rung)
     if distance < 1:
         raise RecipeError(f"distance {distance}: the goal must be at least one move away.")
-    fields = _climb(rungs, num_per_rung, size, seed, split, fixed_distance=distance)
-    starts = fields["levels"].players[:, None]
-    both = count_candidates(fields["levels"].boards == WALL, distance)
+    ladder = _climb(rungs, num_per_rung, size, seed, split, fixed_distance=distance)
+    starts = ladder.levels.players[:, None]
+    both = count_candidates(ladder.levels.boards == WALL, distance)
     candidates, live = (count.flatten(1).gather(1, starts).squeeze(1) for count in both)
-    return CandidateLadder(**fields, candidates=candidates, live=live)
+    return CandidateLadder(**vars(ladder), candidates=candidates, live=live)
 
 
 def count_candidates(walls: Tensor, num_moves: int) -> tuple[Tensor, Tensor]:
@@ -130,8 +130,8 @@ def _all_but_turning(left: Tensor, free: Tensor) -> Tensor:
 
 def _climb(
     rungs: Tensor, num_per_rung: int, size: int, seed: int, split: str | None, *, fixed_distance: int | None
-) -> dict[str, Tensor | LevelSet]:
-    """The fields of a ladder. Without `fixed_distance` the rung is the distance, otherwise the number of candidates."""
+) -> DistanceLadder:
+    """Both kinds of ladder. Without `fixed_distance` the rung is the distance, otherwise the number of candidates."""
     walls, starts, goals = [], [], []
     found = tried = 0
     for layouts in stream_mazes(size=size, braid=BRAID, seed=seed, split=split):
@@ -156,12 +156,9 @@ def _climb(
     distance = distance_maps(walls, goals).flatten(1).gather(1, starts[:, None]).squeeze(1).to(torch.int64)
     city_block = (starts // size - goals // size).abs() + (starts % size - goals % size).abs()
     kind = "distance" if fixed_distance is None else "candidate"
-    return {
-        "levels": LevelSet(boards, starts, f"maze{size}-{kind}-ladder/{split or 'all'}"),
-        "distance": distance,
-        "detour": distance - city_block,
-        "layout_ids": torch.arange(num_per_rung).repeat(len(rungs)),
-    }
+    levels = LevelSet(boards, starts, f"maze{size}-{kind}-ladder/{split or 'all'}")
+    layout_ids = torch.arange(num_per_rung).repeat(len(rungs))
+    return DistanceLadder(levels, distance, distance - city_block, layout_ids)
 
 
 def _draw_starts_around_goal(walls: Tensor, rungs: Tensor, numbers: Tensor, seed: int) -> Tensor:

@@ -174,7 +174,7 @@ def _missing_boxoban(wanted: str) -> LevelFormatError:
 
 
 def _read_boxoban(files: list[Path]) -> tuple[np.ndarray, np.ndarray]:
-    """Boards (N, 10, 10) uint8 and players (N,) int64 of many files; a file that looks odd goes through the slow parser."""
+    """Boards (N, 10, 10) uint8 and players (N,) int64 of many files; an odd one is parsed slowly."""
     parts = []
     for file in files:
         part = _parse_boxoban(file.read_bytes())
@@ -219,11 +219,14 @@ def _find_shared(levels: LevelSet, others: torch.Tensor) -> np.ndarray:
     weights = np.minimum(weights, weights.swapaxes(1, 2))
     for axis in (1, 2):
         weights = np.minimum(weights, np.flip(weights, axis))
-    squares = weights.reshape(8, -1)
+    weights = weights.reshape(8, -1)
 
     def symmetric_sums(boards: np.ndarray) -> np.ndarray:
         cells = boards.reshape(len(boards), -1)
-        return sum((squares[cells[:, square], square] for square in range(size * size)), start=np.uint64(0))
+        sums = np.zeros(len(boards), dtype=np.uint64)
+        for square in range(size * size):
+            sums += weights[cells[:, square], square]
+        return sums
 
     candidates = np.flatnonzero(np.isin(symmetric_sums(levels.boards.numpy()), symmetric_sums(others.numpy())))
     shared = np.zeros(len(levels), dtype=bool)

@@ -68,26 +68,65 @@ def _list_pushes(height: int, width: int, device: torch.device) -> list[tuple[Te
     ]
 
 
-def count_moves_by_push(levels: LevelSet) -> Tensor:
+def count_moves_by_push(levels: LevelSet, table: Tensor | None = None) -> Tensor:
     """Moves to solve, the push included, once the player stands ready to push the box up, down, left or right.
 
+    Args: table: what `count_moves_to_solve` says of these levels, where it is at hand.
     Returns: (N, 4) int64, -1 where that push cannot be made or leaves the board unsolvable.
     Raises: ShapeError (a level without exactly one box and one target).
     """
-    boards = levels.boards.flatten(1)
-    is_box, is_target = (boards & BOX) != 0, (boards & TARGET) != 0
-    if not ((is_box.sum(1) == 1).all() and (is_target.sum(1) == 1).all()):
-        raise ShapeError("one-box values need exactly one box and one target on every level.")
-    free = (boards & WALL) == 0
-    boxes, targets = is_box.to(torch.uint8).argmax(1), is_target.to(torch.uint8).argmax(1)
-    moves = count_moves_to_solve(~free.view(levels.boards.shape), targets)
-    rows = torch.arange(len(levels), device=boards.device)
+    for kind, name in ((BOX, "box"), (TARGET, "target")):
+        counts = ((levels.boards & kind) != 0).sum((1, 2))
+        if not (counts == 1).all():
+            raise ShapeError(f"one-box values need exactly one {name} a level, got {counts.min()} to {counts.max()}.")
+    walls, boxes = (levels.boards & WALL) != 0, squares_of(levels.boards, BOX)
+    if table is None:
+        table = count_moves_to_solve(walls, squares_of(levels.boards, TARGET))
+    rows = torch.arange(len(levels), device=walls.device)
     by_push = []
     for offset in move_offsets(levels.width).tolist()[:NUM_MOVES]:
-        left = moves[rows, boxes + offset, boxes].to(torch.int64)
-        can_push = free[rows, boxes - offset] & (left != UNSOLVABLE)
+        left = table[rows, boxes + offset, boxes].to(torch.int64)
+        can_push = ~walls.flatten(1)[rows, boxes - offset] & (left != UNSOLVABLE)
         by_push.append(torch.where(can_push, left + 1, UNSOLVABLE))
     return torch.stack(by_push, dim=1)
+
+
+def trace_box(table: Tensor, levels: LevelSet, pushes: Tensor) -> Tensor:
+    """Squares of the box in the best solution that begins with the given pushes (N,); ties go to the lower action.
+
+    Returns: (N, R) int64, from the box's own square to the target, padded with -1 (all but the first where the push
+    cannot be made or leads nowhere).
+    """
+    rows = torch.arange(len(levels), device=table.device)
+    offsets = move_offsets(levels.width, table.device)[:NUM_MOVES]
+    boxes = squares_of(levels.boards, BOX)
+    routes = [boxes]
+    players, boxes = boxes, boxes + offsets[pushes]
+    left = table[rows, boxes, players].to(torch.int64)
+    routes.append(torch.where(left >= 0, boxes, -1))
+    while bool((left > 0).any()):
+        ahead = players[:, None] + offsets
+        box_ahead = torch.where(ahead == boxes[:, None], boxes[:, None] + offsets, boxes[:, None])
+        box_ahead.clamp_(0, table.shape[1] - 1)  # off the board only where the first push went into the border
+        action = (table[rows[:, None], box_ahead, ahead] == left[:, None] - 1).to(torch.uint8).argmax(1)
+        going = left > 0
+        players = torch.where(going, ahead[rows, action], players)
+        moved_to = torch.where(going, box_ahead[rows, action], boxes)
+        routes.append(torch.where(moved_to != boxes, moved_to, -1))
+        boxes, left = moved_to, left - 1
+    return _close_gaps(torch.stack(routes, dim=1))
+
+
+def squares_of(boards: Tensor, kind: int) -> Tensor:
+    """Flat square of the first BOX or TARGET of each board (N, H, W), (N,) int64."""
+    return ((boards & kind) != 0).flatten(1).to(torch.uint8).argmax(1)
+
+
+def _close_gaps(routes: Tensor) -> Tensor:
+    """Move the padding of (N, T) to the end of each row, and cut what no row needs."""
+    order = (routes < 0).to(torch.uint8).argsort(dim=1, stable=True)
+    longest = int((routes >= 0).sum(1).max()) if len(routes) else 0
+    return routes.gather(1, order)[:, : max(longest, 2)]
 
 
 def _walk_one_move(moves: Tensor) -> Tensor:

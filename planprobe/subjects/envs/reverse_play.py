@@ -48,7 +48,7 @@ def carve_rooms(num_rooms: int, size: int, rng: np.random.Generator) -> np.ndarr
 
 
 def place_targets(walls: np.ndarray, boxes: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets (boxes, N) and a player (N,) on distinct random floor squares, and whether the room is large enough (N,)."""
+    """Distinct random floor squares: targets (boxes, N), a player (N,), and whether the room is large enough (N,)."""
     order = rng.random(walls.shape, dtype=np.float32)
     order[walls] = 2.0
     squares = np.argpartition(order, boxes, axis=0)[: boxes + 1]

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from planprobe.core.errors import RecipeError, TooFewLevelsError
 from planprobe.core.grid import NUM_MOVES, move_offsets
+from planprobe.core.levels import LevelSet
 from planprobe.core.rng import draw_below
 from planprobe.subjects.envs.distance import UNREACHABLE, distance_maps, optimal_action_mask
 
 PAD = -1
+MIN_YIELD, FEWEST_LAYOUTS = 1 / 500, 4000  # fewer accepted layouts than that, once so many were tried: give up
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,53 @@ class RoutePair:
     long_action: Tensor
     short_unique: Tensor
     long_unique: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class TwoRouteLevels(RoutePair):
+    """N levels with both ways from the start, see `RoutePair`; no layout occurs twice.
+
+    levels: the boards; both routes begin on the player's square and end on the same square.
+    push_action: (N,) int64, Sokoban only: the push that an optimal solution makes where both ways end.
+    """
+
+    levels: LevelSet
+    push_action: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.levels)
+
+    @property
+    def gap(self) -> Tensor:
+        """Moves that the long way costs more, (N,) int64; even, as every detour on a grid is."""
+        return self.long_length - self.short_length
+
+
+@dataclass(frozen=True)
+class RouteDemands:
+    """What makes two routes clearly different.
+
+    min_gap, max_gap: moves that the long way costs more, ends included.
+    min_length: moves of the short way; below it there is hardly a route to decode.
+    max_shared: share of the short way's inner squares that the long way may visit too.
+    """
+
+    min_gap: int = 2
+    max_gap: int = 12
+    min_length: int = 4
+    max_shared: float = 0.5
+
+    def __post_init__(self) -> None:
+        # a gap of 0 would leave two optimal first moves, so that taking either would be no evidence
+        if not (1 <= self.min_gap <= self.max_gap and self.min_length >= 2 and 0 <= self.max_shared <= 1):
+            raise RecipeError(f"{self}: needs 1 <= min_gap <= max_gap, min_length >= 2 and max_shared within [0, 1].")
+
+    def met_by(self, pair: RoutePair, num_squares: int) -> Tensor:
+        """(N,) bool."""
+        gap = pair.long_length - pair.short_length
+        shared = shared_fraction(pair.short_route, pair.long_route, num_squares)
+        two_ways = (pair.short_length >= self.min_length) & (pair.long_length > 0)
+        return two_ways & (gap >= self.min_gap) & (gap <= self.max_gap) & (shared <= self.max_shared)
 
 
 def find_two_routes(walls: Tensor, starts: Tensor, goals: Tensor) -> RoutePair:
@@ -115,6 +165,7 @@ def draw_square(mask: Tensor, seed: int, *counters: Tensor | int) -> Tensor:
 
 
 def pad_routes(routes: Tensor, num_squares: int) -> Tensor:
+    """Routes (N, R) with -1 appended up to (N, num_squares)."""
     return torch.nn.functional.pad(routes, (0, num_squares - routes.shape[1]), value=PAD)
 
 
@@ -123,3 +174,12 @@ def _at(distance: Tensor, squares: Tensor) -> Tensor:
     found = distance.flatten(1).gather(1, squares[:, None]).squeeze(1).to(torch.int64)
     assert UNREACHABLE == PAD
     return found
+
+
+def check_supply(num_levels: int, found: int, tried: int, what: str, demands: object) -> None:
+    """Give up on levels that hardly ever turn up. Raises: TooFewLevelsError."""
+    if tried >= FEWEST_LAYOUTS and found < MIN_YIELD * tried:
+        raise TooFewLevelsError(
+            f"{num_levels} two-route {what} were asked for: {found} of the first {tried} layouts meet {demands}.\n"
+            "  Widen the gap, lower min_length, raise max_shared, or take a bigger size."
+        )

@@ -1,7 +1,7 @@
 """What the solver knows about a board before it searches: push distances, dead squares, a lower bound on pushes.
 
 A board is a handful of integers, one bit a square (bit i = flat index i; the border is wall, so shifts never wrap
-around). The push distance of a square is the fewest pushes that bring a lone box from there to a target, with the player
+around). The push distance of a square is the fewest pushes that bring a lone box from there to a target, the player
 starting on its best side; a box may only be pushed from sides the player can walk to around it.
 """
 
@@ -73,7 +73,7 @@ class Room:
         return reached
 
     def bound(self, boxes: int) -> int:
-        """Pushes that are needed at least: the cheapest assignment of boxes to targets; INFINITE where there is none."""
+        """Pushes needed at least: the cheapest assignment of boxes to targets; INFINITE where there is none."""
         known = self._bounds.get(boxes)
         if known is None:
             known = self._bounds[boxes] = self._assign(boxes)

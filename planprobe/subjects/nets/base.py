@@ -57,7 +57,7 @@ class Net(nn.Module):
         """What the head reads (B, C_f, H, W)."""
         return top
 
-    def begin_unroll(self) -> None:
+    def begin_unroll(self, board: tuple[int, int]) -> None:
         """Called before a run of `advance` calls that share one backward pass."""
 
     def end_unroll(self) -> None:
@@ -91,7 +91,7 @@ class Net(nn.Module):
         return logits.unflatten(0, (num_steps, num_boards)), values.unflatten(0, (num_steps, num_boards)), state
 
     def _recur(self, drives: tuple[Tensor, ...], state: State, starts: Tensor) -> tuple[Tensor, State]:
-        self.begin_unroll()
+        self.begin_unroll(tuple(drives[0].shape[-2:]))
         by_step = zip(*(drive.unflatten(0, tuple(starts.shape)) for drive in drives), strict=True)
         tops = []
         for step_drives, start in zip(by_step, starts, strict=True):

@@ -78,13 +78,13 @@ class DRC(Net):
             x = torch.cat([x, _border(x)], dim=1)
         return F.relu(self.encoder(x.contiguous(memory_format=torch.channels_last)))
 
-    def begin_unroll(self) -> None:
+    def begin_unroll(self, board: tuple[int, int]) -> None:
         for layer in self.layers:
-            layer.recur.begin()
+            layer.begin(board)
 
     def end_unroll(self) -> None:
         for layer in self.layers:
-            layer.recur.end()
+            layer.end()
 
     def drives(self, encoding: Tensor) -> tuple[Tensor, ...]:
         return tuple(layer.drive(encoding) for layer in self.layers)
@@ -98,7 +98,6 @@ class DRC(Net):
                 hidden[number], cells[number] = layer(drives[number], below, hidden[number], cells[number], taps)
                 below = hidden[number]
         return hidden[-1], tuple(part for pair in zip(hidden, cells, strict=True) for part in pair)
-
 
     def join(self, encoding: Tensor, top: Tensor) -> Tensor:
         squares = torch.cat([encoding.permute(0, 2, 3, 1), top.permute(0, 2, 3, 1)], dim=-1)
@@ -114,6 +113,7 @@ class DRCLayer(nn.Module):
         self.drive = nn.Conv2d(channels, 4 * channels, 3, padding=1)
         self.recur = DeferredConv2d((2 if reads_below else 1) * channels, 4 * channels)
         self.inject = nn.Linear(2 * channels, channels) if pool else None
+        self._pattern: Tensor | None = None
         self.inject_kernel = nn.Parameter(torch.empty(4 * channels, channels, 3, 3)) if pool else None
         for kernel in (self.drive.weight, self.recur.weight, self.inject_kernel):
             if kernel is not None:
@@ -131,19 +131,31 @@ class DRCLayer(nn.Module):
             pre = pre + self._pooled(h, taps)
         return tapped_cell(pre, c, taps) if taps.tapped else fused_cell(pre, c)
 
+    def begin(self, board: tuple[int, int]) -> None:
+        """Do once an unroll what only depends on weights."""
+        self.recur.begin()
+        self._pattern = self._inject_pattern(board) if self.inject is not None else None
+
+    def end(self) -> None:
+        self.recur.end()
+        self._pattern = None
+
     def _pooled(self, h: Tensor, taps: Taps) -> Tensor:
         """The 3x3 convolution of a plane that is constant over the board, without convolving B boards.
 
         For p (B, C) spread over H x W the result is a fixed pattern (edges see fewer taps) weighted by p.
         """
-        squares = h.flatten(2)
-        pooled = taps("pool", self.inject(torch.cat([squares.mean(2), squares.amax(2)], dim=1)))
+        squares = h.permute(0, 2, 3, 1).flatten(1, 2)
+        pooled = taps("pool", self.inject(torch.cat([squares.mean(1), squares.max(1).values], dim=1)))
+        pattern = self._pattern if self._pattern is not None else self._inject_pattern(tuple(h.shape[-2:]))
+        return (pooled @ pattern).view(len(h), *h.shape[-2:], -1).permute(0, 3, 1, 2)
+
+    def _inject_pattern(self, board: tuple[int, int]) -> Tensor:
+        """What a unit of each channel, constant over the board, adds to each gate: (C, HW * 4C), channels last."""
         out_channels, channels = self.inject_kernel.shape[:2]
-        ones = pooled.new_ones(1, 1, *h.shape[-2:])
+        ones = self.inject_kernel.new_ones(1, 1, *board)
         pattern = F.conv2d(ones, self.inject_kernel.flatten(0, 1)[:, None], padding=1)[0]
-        pattern = pattern.view(out_channels, channels, -1).permute(1, 2, 0).flatten(1)  # (C, HW * 4C): channels last
-        spread = (pooled @ pattern).view(len(h), *h.shape[-2:], out_channels)
-        return spread.permute(0, 3, 1, 2)
+        return pattern.view(out_channels, channels, -1).permute(1, 2, 0).flatten(1)
 
 
 def _border(x: Tensor) -> Tensor:

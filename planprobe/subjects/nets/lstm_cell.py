@@ -48,7 +48,12 @@ def _gates_backward(pre: Tensor, cell: Tensor, grad_h: Tensor, grad_c: Tensor) -
     i, f, o, g = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o), torch.tanh(g)
     tanh_c = torch.tanh(f * cell + i * g)
     grad_c = grad_c + grad_h * o * (1 - tanh_c * tanh_c)
-    grads = (grad_c * g * i * (1 - i), grad_c * cell * f * (1 - f), grad_h * tanh_c * o * (1 - o), grad_c * i * (1 - g * g))
+    grads = (
+        grad_c * g * i * (1 - i),
+        grad_c * cell * f * (1 - f),
+        grad_h * tanh_c * o * (1 - o),
+        grad_c * i * (1 - g * g),
+    )
     return torch.cat(grads, dim=1), grad_c * f
 
 

@@ -24,7 +24,7 @@ from planprobe.subjects.nets.lstm_cell import compile_cell
 from planprobe.subjects.recipe import Recipe, recipe_to_toml
 from planprobe.subjects.training.collect import Batch, Collector
 from planprobe.subjects.training.evaluate import evaluate, solve_rate
-from planprobe.subjects.training.losses import gae, impala_loss, ppo_loss
+from planprobe.subjects.training.learner import Learner
 
 RESUME_FILE, LOG_FILE, RECIPE_FILE = "resume.safetensors", "log.jsonl", "recipe.toml"
 SCHEMA = 1
@@ -65,7 +65,7 @@ class Trainer:
         initial_weights: dict[str, Tensor] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.recipe, self.folder, self.device, self.bf16 = recipe, Path(folder), device, bf16
+        self.recipe, self.folder, self.device = recipe, Path(folder), device
         self.on_progress = on_progress
         keep_freed_memory()
         if compiled:
@@ -78,9 +78,8 @@ class Trainer:
         self.net = make_net_for(recipe.net, env).to(device).to(memory_format=torch.channels_last)
         if initial_weights is not None:
             load_strictly(self.net, initial_weights, where="initial weights")
-        self.optimizer = torch.optim.Adam(self.net.parameters(), lr=training.lr[0], eps=training.adam_eps)
+        self.learner = Learner(self.net, training, seed=recipe.seed, bf16=bf16)
         self.collector = self._make_collector()
-        self.minibatch_generator = torch.Generator().manual_seed(recipe.seed + 1)
         self._open_folder(resume)
 
     # the loop --------------------------------------------------------------------------------------------------------
@@ -89,7 +88,7 @@ class Trainer:
         training, began, first_frame = self.recipe.training, time.monotonic(), self.frames
         while self.frames < training.frames and time.monotonic() - began < max_seconds:
             batch = self.collector.collect(training.unroll)
-            stats = self.update(batch)
+            stats = self._update(batch)
             warming_up = self._warming_up
             self.frames += batch.actions.numel()
             if warming_up and not self._warming_up:
@@ -109,49 +108,21 @@ class Trainer:
         self.checkpoint()
         return self.frames >= training.frames
 
-    def update(self, batch: Batch) -> dict[str, float]:
-        """One pass (or `epochs` passes) over a batch, whole sequences in each minibatch."""
-        training = self.recipe.training
-        done_fraction = min(self.frames / training.frames, 1.0)
-        entropy_weight = _schedule(training.entropy, done_fraction)
-        for group in self.optimizer.param_groups:
-            group["lr"] = _schedule(training.lr, done_fraction)
-        advantages = gae(
-            batch.rewards, batch.values, batch.trial_done, batch.last_value, gamma=training.gamma, lam=training.lam
-        )
-        targets = advantages + batch.values
-        advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-6)
-        totals: dict[str, Tensor] = {}
-        for _ in range(training.epochs):
-            order = torch.randperm(batch.actions.shape[1], generator=self.minibatch_generator).to(self.device)
-            for ids in order.chunk(training.num_minibatches):
-                part = batch.boards(ids)
-                with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.bf16):
-                    logits, values, _ = self.net.unroll(part.observations, part.state, part.starts)
-                logits, values = logits.float(), values.float()
-                if training.algorithm == "ppo":
-                    loss, stats = ppo_loss(
-                        logits, values, part, advantages[:, ids], targets[:, ids], training, entropy_weight
-                    )
-                else:
-                    loss, stats = impala_loss(logits, values, part, training, entropy_weight)
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), training.grad_clip)
-                self._check_finite(loss, norm)
-                self.optimizer.step()
-                for name, value in {**stats, "grad_norm": norm}.items():
-                    totals[name] = totals.get(name, 0) + value.detach()
-        count = training.epochs * training.num_minibatches
-        return {name: round(float(value) / count, 5) for name, value in totals.items()}
+    def _update(self, batch: Batch) -> dict[str, float]:
+        try:
+            return self.learner.update(batch, done_fraction=min(self.frames / self.recipe.training.frames, 1.0))
+        except TrainingDivergedError as error:
+            kept = self.folder / RESUME_FILE
+            raise TrainingDivergedError(
+                f"{error} after {self.frames} frames. The last good checkpoint is '{kept}'; "
+                "lower lr or grad_clip and train anew."
+            ) from None
 
     def validate(self) -> float:
         """Greedy solve rate on levels of the valid split."""
         task = self.recipe.task
         levels = task_levels(task, "valid", self.recipe.training.num_eval_levels)
-        rollout = evaluate(
-            self.net, task, levels, reset_memory=self.recipe.training.reset_memory, device=self.device
-        )
+        rollout = evaluate(self.net, task, levels, reset_memory=self.recipe.training.reset_memory, device=self.device)
         return solve_rate(rollout)
 
     @property
@@ -173,10 +144,8 @@ class Trainer:
     # what survives a kill --------------------------------------------------------------------------------------------
     def checkpoint(self) -> None:
         tensors = {f"net.{k}": v for k, v in self.net.state_dict().items()}
-        for index, state in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"adam.{index}.{k}": torch.as_tensor(v) for k, v in state.items()}
+        tensors |= self.learner.state_dict()
         tensors |= {f"collector.{k}": v for k, v in self.collector.state_dict().items()}
-        tensors["minibatch_generator"] = self.minibatch_generator.get_state()
         metadata = {
             "schema": SCHEMA, "recipe_hash": self.recipe.hash(), "frames": self.frames,
             "recent_solve_rate": self.recent_solve_rate, "next_eval": self._next_eval,
@@ -196,44 +165,23 @@ class Trainer:
         if metadata["recipe_hash"] != self.recipe.hash():
             raise CheckpointError(f"'{self.folder}' holds a run of another recipe; name another folder.")
         self.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
-        self._load_optimizer(tensors)
+        self.learner.load_state_dict(tensors)
         self.frames, self.recent_solve_rate = metadata["frames"], metadata["recent_solve_rate"]
         self._next_eval, self._next_checkpoint = metadata["next_eval"], metadata["next_checkpoint"]
         self.collector = self._make_collector()
         prefix = "collector."
         self.collector.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
-        self.minibatch_generator.set_state(tensors["minibatch_generator"])
         lines = (self.folder / LOG_FILE).read_text().splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["frames"] <= self.frames]
         write_atomic(self.folder / LOG_FILE, "".join(kept))
-
-    def _load_optimizer(self, tensors: dict[str, Tensor]) -> None:
-        state: dict[int, dict[str, Tensor]] = {}
-        for key, value in tensors.items():
-            if key.startswith("adam."):
-                _, index, name = key.split(".")
-                state.setdefault(int(index), {})[name] = value
-        groups = self.optimizer.state_dict()["param_groups"]
-        self.optimizer.load_state_dict({"state": state, "param_groups": groups})
-
-    def _check_finite(self, loss: Tensor, norm: Tensor) -> None:
-        if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
-            raise TrainingDivergedError(
-                f"loss {float(loss)} and gradient norm {float(norm)} after {self.frames} frames. The last good "
-                f"checkpoint is '{self.folder / RESUME_FILE}'; lower lr or grad_clip and train anew."
-            )
 
     def _log(self, row: dict) -> None:
         with open(self.folder / LOG_FILE, "a") as file:
             file.write(json.dumps({"frames": self.frames, **row}) + "\n")
 
 
-def _schedule(ends: tuple[float, float], done_fraction: float) -> float:
-    return ends[0] + (ends[1] - ends[0]) * done_fraction
-
-
 def keep_freed_memory() -> None:
-    """Tell glibc to reuse freed blocks: mapping and clearing 4 MB afresh for every tensor costs a third of a CPU run."""
+    """Tell glibc to reuse freed blocks: mapping and clearing 4 MB afresh for every tensor costs a third of a run."""
     try:
         libc = ctypes.CDLL("libc.so.6")
     except OSError:

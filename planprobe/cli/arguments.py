@@ -1,0 +1,79 @@
+"""Arguments as frozen dataclasses, and the few that several verbs share."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import tyro
+from tyro.conf import arg, subcommand
+
+from planprobe.core.errors import PlanprobeError
+
+if TYPE_CHECKING:
+    from planprobe.subjects.zoo import Agent
+
+Options = TypeVar("Options")
+
+
+def optional(metavar: str, default: str) -> Any:
+    """An option whose default is worked out later; `default` says to what."""
+    return arg(metavar=metavar, help_behavior_hint=f"(default: {default})")
+
+
+Flag = Annotated[bool, arg(help_behavior_hint="")]
+AgentSpec = Annotated[
+    str,
+    tyro.conf.Positional,
+    arg(metavar="AGENT", help="Name in the zoo, agent's folder, training run, or package.module:factory."),
+]
+AsJson = Annotated[bool, arg(name="json", help="Print JSON and nothing else on stdout.", help_behavior_hint="")]
+_ONE_A_CORE = "(default: one a core, four at most)"
+Threads = Annotated[int | None, arg(metavar="INT", help="CPU threads.", help_behavior_hint=_ONE_A_CORE)]
+MAX_DEFAULT_THREADS = 4  # small nets gain nothing from more
+
+
+class ArgumentError(PlanprobeError, ValueError):
+    """An argument cannot be served here."""
+
+
+def parse(options: type[Options], arguments: list[str], *, verb: str) -> Options:
+    """Fill a dataclass from the command line. Its docstring is the help text, its field docstrings the options'."""
+    config = (tyro.conf.FlagCreatePairsOff,)
+    description = inspect.getdoc(options)
+    return tyro.cli(options, args=arguments, prog=f"planprobe {verb}", description=description, config=config)
+
+
+def parse_one_of(choices: dict[str, type], arguments: list[str], *, verb: str) -> Any:
+    """As `parse`, for a verb with verbs of its own."""
+    config = (tyro.conf.FlagCreatePairsOff,)
+    if arguments and arguments[0] in choices:
+        return parse(choices[arguments[0]], arguments[1:], verb=f"{verb} {arguments[0]}")
+    first_lines = {name: (inspect.getdoc(choice) or "").split("\n")[0] for name, choice in choices.items()}
+    union: Any = None
+    for name, choice in choices.items():
+        member = Annotated[choice, subcommand(name, description=first_lines[name])]
+        union = member if union is None else union | member
+    return tyro.cli(union, args=arguments, prog=f"planprobe {verb}", config=config)
+
+
+def use_threads(threads: int | None) -> None:
+    """Pin torch's threads for this process. Raises: ArgumentError (fewer than one)."""
+    import torch
+
+    if threads is not None and threads < 1:
+        raise ArgumentError(f"--threads {threads}: needs at least one.")
+    allowed = os.environ.get("OMP_NUM_THREADS", "")
+    limit = int(allowed) if allowed.isdigit() and int(allowed) else MAX_DEFAULT_THREADS
+    torch.set_num_threads(threads or min(len(os.sched_getaffinity(0)), limit))
+
+
+def open_agent(spec: str) -> Agent:
+    """Load an agent; a factory may live in the present folder."""
+    from planprobe.subjects.zoo import load_agent
+
+    if ":" in spec and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())
+    return load_agent(spec)

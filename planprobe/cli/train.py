@@ -1,0 +1,153 @@
+"""`planprobe train`: a recipe becomes an agent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from planprobe.cli.arguments import ArgumentError, AsJson, Flag, Threads, optional, parse, use_threads
+from planprobe.cli.output import say, show
+from planprobe.core.errors import CheckpointError, OutputError
+
+if TYPE_CHECKING:
+    from planprobe.subjects.recipe import Recipe
+    from planprobe.subjects.training.train import Progress
+
+SECONDS_BETWEEN_LINES = 60  # where stderr is no terminal and a bar would only fill a log
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train an agent from a recipe, in a folder that can be resumed, evaluated and published.
+
+    A run killed at any moment goes on from its last checkpoint with --resume, on a CPU to the bit.
+
+    Examples:
+      planprobe train my_maze.toml
+      planprobe train agents/drc12-rl-maze11-s0/recipe.toml --out runs/again --threads 2 --compile
+      planprobe train my_maze.toml --resume --max-minutes 30
+    """
+
+    recipe: Annotated[Positional[str], arg(metavar="RECIPE.toml")]
+    """Recipe file, or the name of an agent in the zoo to train it anew."""
+    out: Annotated[Path | None, optional("FOLDER", "runs/NAME")] = None
+    """Where the run goes."""
+    resume: Flag = False
+    """Go on from the folder's checkpoint, where there is one."""
+    device: str = "cpu"
+    """cpu, or cuda."""
+    compile: Flag = False
+    """Compile the recurrent cell: faster, but needs a C++ compiler and a minute at the start."""
+    bf16: Flag = False
+    """Forward passes in bfloat16, on a GPU."""
+    max_minutes: Annotated[float | None, optional("FLOAT", "the whole recipe")] = None
+    """Stop (with a checkpoint) after so long."""
+    json: AsJson = False
+    threads: Threads = None
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, train, print where the agent is."""
+    options = parse(Train, arguments, verb="train")
+    recipe = _find_recipe(options.recipe)
+    folder = options.out or Path("runs") / recipe.name
+    _check_folder(folder, resume=options.resume)
+    use_threads(options.threads)
+    _check_device(options)
+    summary = _train(recipe, folder, options)
+    show(summary, [summary], as_json=options.json, title=recipe.name)
+    if summary["finished"]:
+        say(f"Next: planprobe eval {folder}, or planprobe agents publish {folder}")
+    else:
+        say(f"Not finished. Next: planprobe train {options.recipe} --out {folder} --resume")
+    return 0
+
+
+def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
+    from planprobe.subjects.training.train import Trainer
+
+    with _progress_bar(recipe) as on_progress:
+        trainer = Trainer(
+            recipe, folder, resume=options.resume, device=options.device, compiled=options.compile, bf16=options.bf16,
+            on_progress=on_progress,
+        )  # fmt: skip
+        try:
+            limit = float("inf") if options.max_minutes is None else 60 * options.max_minutes
+            finished = trainer.run(max_seconds=limit)
+        except KeyboardInterrupt:
+            say(f"Stopped after {trainer.frames:,} frames; --resume goes on from the last checkpoint in {folder}.")
+            raise
+    return {
+        "agent": recipe.name, "folder": str(folder), "finished": finished, "frames": trainer.frames,
+        "train_solve_rate": trainer.recent_solve_rate, "valid_solve_rate": trainer.validate(),
+    }  # fmt: skip
+
+
+def _find_recipe(spec: str) -> Recipe:
+    from planprobe.subjects.recipe import load_recipe
+    from planprobe.subjects.zoo import RECIPE_FILE, agents_folder, list_agents
+
+    if not Path(spec).exists() and spec in list_agents():
+        return load_recipe(agents_folder() / spec / RECIPE_FILE)
+    return load_recipe(spec)
+
+
+def _check_folder(folder: Path, *, resume: bool) -> None:
+    """Find out before levels are generated, which takes a minute for a large bank."""
+    from planprobe.subjects.zoo import RESUME_FILE
+
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OutputError(f"cannot write a run to '{folder}': '{existing}' is not a folder one may write to.")
+    if (folder / RESUME_FILE).exists() and not resume:
+        raise CheckpointError(f"'{folder}' already holds a run. Continue it with --resume, or name another.")
+
+
+def _check_device(options: Train) -> None:
+    import torch
+
+    if options.device not in ("cpu", "cuda"):
+        raise ArgumentError(f"--device {options.device}: it is cpu or cuda.")
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ArgumentError("--device cuda: torch sees no GPU here.\n  Next: --device cpu.")
+    compilers = (os.environ.get("CXX", ""), "g++", "clang++")
+    if options.compile and options.device == "cpu" and not any(shutil.which(name) for name in compilers if name):
+        raise ArgumentError("--compile: there is no C++ compiler here.\n  Next: install g++, or leave --compile out.")
+
+
+@contextmanager
+def _progress_bar(recipe: Recipe) -> Iterator[Callable[[Progress], None]]:
+    """Solve rate, frames a second and time left: a bar on a terminal, a line a minute elsewhere."""
+    import time
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+    last_line = time.monotonic()
+
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        task = bar.add_task(recipe.name, total=recipe.training.frames, state="making levels")
+
+        def on_progress(now: Progress) -> None:
+            nonlocal last_line
+            state = _describe(now)
+            bar.update(task, completed=now.frames, state=state)
+            if not console.is_terminal and time.monotonic() - last_line > SECONDS_BETWEEN_LINES:
+                last_line = time.monotonic()
+                say(f"{recipe.name}: {now.frames:,} frames, {state}")
+
+        yield on_progress
+
+
+def _describe(now: Progress) -> str:
+    minutes, seconds = divmod(int(now.seconds_left), 60)
+    return f"solved {now.solve_rate:.0%} · {now.frames_per_second:,.0f} frames/s · {minutes}:{seconds:02d} left"

@@ -1,0 +1,167 @@
+"""Where in a run something happens: site x step x square x channel.
+
+Sites are named by their hook point and chosen by pattern: `*` matches anything, `{k}`, or any word in braces, one part
+of a name, `{0,2}` one of several. Steps count on the clock of the opened policy: 0 is the first step after
+`initial_state`, thinking steps included.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from planprobe.core.errors import AddressError, PlanprobeError, ShapeError, UnknownSiteError, unknown_name
+
+Steps = slice | Sequence[int] | None
+Channels = slice | Sequence[int] | None
+
+
+class HasSites(Protocol):
+    """What site selection needs of an opened policy."""
+
+    title: str
+    hook_dict: Mapping[str, object]
+
+    def sites(self) -> dict[str, tuple[int, ...]]: ...
+
+
+@dataclass(frozen=True)
+class Address:
+    """A part of a run.
+
+    site: a pattern, see `select_sites`. steps: clock steps as a slice or list, None for all. squares: bool mask (H, W), or
+    (B, H, W) for other squares on each board, None for all; spatial sites (B, C, H, W) only. channels: slice or list, None
+    for all.
+    """
+
+    site: str
+    steps: Steps = None
+    squares: Tensor | None = None
+    channels: Channels = None
+
+    def __post_init__(self) -> None:
+        step_filter(self.steps)
+        if self.squares is not None and (self.squares.dtype != torch.bool or self.squares.ndim not in (2, 3)):
+            raise ShapeError(
+                f"squares of '{self.site}' must be a bool mask (H, W) or (B, H, W), "
+                f"got {tuple(self.squares.shape)} {self.squares.dtype}."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When and where an edit is applied. step: clock; tick, layer: of the site, None outside the recurrence."""
+
+    step: int
+    site: str
+    tick: int | None
+    layer: int | None
+
+
+def select_sites(opened: HasSites, patterns: str | Sequence[str]) -> list[str]:
+    """Names of the sites that match any of the patterns, each once, in the order of the network.
+
+    Raises: UnknownSiteError where a pattern matches nothing (a misspelt one among several would otherwise go unseen).
+    """
+    known, selected = list(opened.hook_dict), set()
+    for pattern in [patterns] if isinstance(patterns, str) else patterns:
+        expression = _expression(pattern)
+        matches = [name for name in known if expression.fullmatch(name)]
+        if not matches:
+            raise _unknown_site(opened, pattern)
+        selected.update(matches)
+    return [name for name in known if name in selected]
+
+
+def step_filter(steps: Steps) -> Callable[[int], bool]:
+    """A test for membership in `steps`. Raises: AddressError (negative: the length of a run is not known beforehand)."""
+    if steps is None:
+        return lambda step: True
+    named = (steps.start, steps.stop, steps.step) if isinstance(steps, slice) else tuple(steps)
+    if any(number is not None and number < 0 for number in named):
+        raise AddressError(f"steps {steps} count from the end, which is not known while running. Count from 0.")
+    if isinstance(steps, slice):
+        unbounded = 2**62
+        return range(unbounded)[steps].__contains__
+    return frozenset(int(step) for step in steps).__contains__
+
+
+def tick_and_layer(site: str) -> tuple[int | None, int | None]:
+    """(tick, layer) of `ticks.{tick}.{layer}.hook_*`; (None, None) elsewhere."""
+    match = re.match(r"ticks\.(\d+)\.(\d+)\.", site)
+    return (int(match[1]), int(match[2])) if match else (None, None)
+
+
+def region(address: Address, site: str, value: Tensor) -> Tensor | None:
+    """The addressed entries of a value (B, C, ...) as a mask that broadcasts over it; None for all of them.
+
+    Raises: ShapeError (the mask disagrees with the board or batch, or the site has no squares); AddressError (channels).
+    """
+    squares = channels = None
+    if address.squares is not None:
+        if value.ndim != 4:
+            raise ShapeError(f"site '{site}' of shape {tuple(value.shape)} has no squares; leave `squares` out.")
+        mask = address.squares.to(value.device)
+        if mask.shape[-2:] != value.shape[-2:] or (mask.ndim == 3 and len(mask) != len(value)):
+            raise ShapeError(
+                f"squares of shape {tuple(mask.shape)} do not fit site '{site}' of shape {tuple(value.shape)}: "
+                f"give {tuple(value.shape[-2:])}, or {(len(value), *value.shape[-2:])} for one mask a board."
+            )
+        squares = mask[:, None] if mask.ndim == 3 else mask[None, None]
+    if address.channels is not None:
+        ids = channel_ids(address.channels, site, value)
+        channels = torch.zeros(value.shape[1], dtype=torch.bool, device=value.device)
+        channels[ids] = True
+        channels = channels.view(1, -1, *[1] * (value.ndim - 2))
+    if squares is None or channels is None:
+        return channels if squares is None else squares
+    return squares & channels
+
+
+def channel_ids(channels: Channels, site: str, value: Tensor) -> list[int]:
+    """Chosen channels of a value (B, C, ...) as a list. Raises: AddressError (none, or outside [0, C))."""
+    num_channels = value.shape[1] if value.ndim > 1 else 0
+    ids = list(range(num_channels)[channels]) if isinstance(channels, slice) else [int(i) for i in channels or ()]
+    if not ids or min(ids) < 0 or max(ids) >= num_channels:
+        raise AddressError(f"channels {channels} of site '{site}', which has {num_channels}: choose from 0 up.")
+    return ids
+
+
+def _expression(pattern: str) -> re.Pattern[str]:
+    parts = []
+    for part in re.split(r"(\*|\?|\{[^{}]*\})", pattern):
+        if part in ("*", "?"):
+            parts.append(".*" if part == "*" else ".")
+        elif part.startswith("{") and part.endswith("}"):
+            choices = part[1:-1].split(",")
+            several = len(choices) > 1 or choices[0].isdigit()
+            parts.append(f"(?:{'|'.join(map(re.escape, choices))})" if several else r"[^.]+")
+        else:
+            parts.append(re.escape(part))
+    return re.compile("".join(parts))
+
+
+def _unknown_site(opened: HasSites, pattern: str) -> PlanprobeError:
+    if not opened.hook_dict:
+        return UnknownSiteError(
+            f"{opened.title} has no site '{pattern}', nor any other: nothing in it is tapped.\n"
+            "  Pass activations through nn.Identity() modules named hook_* (self.hook_h = nn.Identity()), then open it."
+        )
+    return unknown_name(
+        "site", pattern, opened.hook_dict, where=opened.title, next_move=_shapes(opened), error=UnknownSiteError
+    )
+
+
+def _shapes(opened: HasSites) -> str:
+    """One line: every kind of site with the shape it has on one board."""
+    try:
+        shapes = opened.sites()
+    except PlanprobeError:
+        return "With shapes: opened.sites(), after a first step."
+    kinds = dict.fromkeys(f"{name.rpartition('.')[2]} {shape}" for name, shape in shapes.items())
+    return f"Shapes on one board: {', '.join(kinds)}."

@@ -1,0 +1,256 @@
+"""D7, plan steering: write another plan into the agent, and see whether it acts on it.
+
+A plan code that can be read need not be used. If it is, then writing the moves of the long way onto the board must
+redirect the agent, all along that way, and no other writing of the same strength may: neither random directions, nor
+the right directions under wrong names or on other squares. Strengths are chosen on the first half of the levels, for
+each control by itself, and everything is reported on the second half.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planprobe.core.errors import AddressError, TooFewLevelsError
+from planprobe.core.play import EnvMaker
+from planprobe.core.records import Evidence, Row
+from planprobe.instruments.detectors.outcome import decide
+from planprobe.instruments.directions import PlanDirections, permuted_tables, random_tables
+from planprobe.instruments.hooks import OpenedPolicy
+from planprobe.instruments.proportions import paired_proportion_power
+from planprobe.instruments.route_edits import ARMS, RouteEdits, TwoRoutes, route_edits, shuffled_edits
+from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.steering import Steered, SteeringPlan, measure_spill, steer_routes
+
+CLAIM = "The agent acts on the plan that is read from it: writing another plan redirects the whole route."
+NEEDS = ("opened policy", "levels with a short and a long way", "plan directions at a site")
+CONTROLS = ("random directions", "wrong class", "other concept", "shuffled square")
+FALSIFIES = "that the decoded plan is what the agent acts on"
+
+MIN_LEVELS = 20  # ten to choose on, ten to report
+NO_EDIT, TRAINED, RANDOM, WRONG, OTHER, SHUFFLED = "no edit", "trained", *CONTROLS
+UNIT = "fraction of levels left by the long way"
+
+
+@dataclass(frozen=True)
+class Battery:
+    """How many tables stand behind each source, in choosing the strength and in the report."""
+
+    num_random: int = 100
+    num_random_choice: int = 10
+    num_wrong: int = 8
+    num_shuffles: int = 4
+
+
+def run(
+    opened: OpenedPolicy,
+    make_env: EnvMaker,
+    routes: TwoRoutes,
+    directions: PlanDirections,
+    *,
+    min_effect: float,
+    alphas: Sequence[float] = (0.5, 1, 2, 4, 8),
+    arm: str = "both",
+    plan: SteeringPlan | None = None,
+    battery: Battery | None = None,
+    other_concept: Tensor | None = None,
+    seed: int = 0,
+) -> Evidence:
+    """Steer on every level and compare with every control.
+
+    Args:
+        routes: N >= 20 levels, in random order; the first half chooses strengths, the second is reported.
+        min_effect: smallest rise of the share of levels left by the long way that counts; arm: 'block', 'direct' or
+            'both', the one that is judged. Both are fixed beforehand.
+        plan: squares, steps and length of an episode; by default 3 squares, and 10 steps more than the longest way.
+        other_concept: (5, C) unit directions of something that is no plan, to be used in place of the right ones.
+    Returns: effect = the rise with fitted directions; controls = the rise with others, each at its own best strength
+        where that does better; beyond_controls = effect minus the best of them.
+    Raises: TooFewLevelsError; AddressError (unknown arm).
+    """
+    num_levels = len(routes.levels)
+    if num_levels < MIN_LEVELS:
+        raise TooFewLevelsError(f"plan steering needs {MIN_LEVELS} two-route levels or more, got {num_levels}.")
+    if arm not in ARMS[1:]:
+        raise AddressError(f"there is no arm '{arm}' to judge. Choose {', '.join(ARMS[1:])}.")
+    plan = plan or SteeringPlan(max_steps=routes.long_route.shape[1] + 10)
+    lab = _Lab(opened, make_env, routes, directions, plan, battery or Battery(), other_concept, seed)
+    half = num_levels // 2
+    choice, report = torch.arange(half), torch.arange(half, num_levels)
+
+    scan = [lab.measure(NO_EDIT, "none", 0.0, choice, choosing=True)]
+    for strength in alphas:
+        scan += [lab.measure(TRAINED, each, strength, choice, choosing=True) for each in ARMS[1:]]
+        scan += [lab.measure(source, arm, strength, choice, choosing=True) for source in lab.controls]
+    best = {source: _best_alpha(scan, source, arm) for source in (TRAINED, *lab.controls)}
+
+    alpha = best[TRAINED]
+    told = [lab.measure(NO_EDIT, "none", 0.0, report)]
+    for each in ARMS[1:]:
+        told += [lab.measure(source, each, alpha, report) for source in (TRAINED, *lab.controls)]
+    told += [lab.measure(source, arm, best[source], report) for source in lab.controls if best[source] != alpha]
+    return _conclude(scan, told, arm, alpha, min_effect, lab)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One arm x source x strength on M levels x D tables; spill (M, D) as `measure_spill`."""
+
+    source: str
+    arm: str
+    alpha: float
+    steered: Steered
+    spill: Tensor
+
+    @property
+    def success(self) -> np.ndarray:
+        """(M,) share of tables that redirect the agent, level by level."""
+        return self.steered.took_long.mean(1).numpy()
+
+
+@dataclass(frozen=True)
+class _Lab:
+    """All that stays the same between arms."""
+
+    opened: OpenedPolicy
+    make_env: EnvMaker
+    routes: TwoRoutes
+    directions: PlanDirections
+    plan: SteeringPlan
+    battery: Battery
+    other_concept: Tensor | None
+    seed: int
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        return CONTROLS if self.other_concept is not None else tuple(name for name in CONTROLS if name != OTHER)
+
+    def measure(self, source: str, arm: str, alpha: float, level_ids: Tensor, *, choosing: bool = False) -> Measured:
+        edits, tables = self._edits_and_tables(source, arm, choosing)
+        setting = (self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables)
+        steered = steer_routes(*setting, directions=self.directions, plan=self.plan)
+        spill = measure_spill(*setting, directions=self.directions, plan=self.plan, seed=self.seed)
+        return Measured(source, arm, float(alpha), steered, spill)
+
+    def _edits_and_tables(self, source: str, arm: str, choosing: bool) -> tuple[RouteEdits, Tensor]:
+        vectors, battery = self.directions.vectors, self.battery
+        num_squares, convention = self.plan.num_squares, self.directions.convention
+        edits = route_edits(self.routes, arm, num_squares=num_squares, convention=convention)
+        tables = vectors[None]
+        if source == RANDOM:
+            # other draws than those that chose the strength
+            number = battery.num_random_choice if choosing else battery.num_random
+            tables = random_tables(number, vectors.shape[1], seed=2 * self.seed + choosing)
+        elif source == WRONG:
+            tables = permuted_tables(vectors, battery.num_wrong, seed=self.seed)
+        elif source == OTHER and self.other_concept is not None:
+            tables = self.other_concept[None]
+        elif source == SHUFFLED:
+            edits = shuffled_edits(edits, self.routes, battery.num_shuffles, seed=self.seed)
+            tables = tables.expand(battery.num_shuffles, -1, -1)
+        return edits, tables
+
+
+def _best_alpha(scan: list[Measured], source: str, arm: str) -> float:
+    """The strength with the highest success; the smaller one in a tie."""
+    tried = [part for part in scan if part.source == source and part.arm == arm]
+    return max(tried, key=lambda part: (part.success.mean(), -part.alpha)).alpha
+
+
+def _conclude(
+    scan: list[Measured], told: list[Measured], arm: str, alpha: float, min_effect: float, lab: _Lab
+) -> Evidence:
+    nothing = told[0]
+    by_arm = {part.arm: part for part in told if part.source == TRAINED}
+    trained = by_arm[arm]
+    rivals = {_title(part, alpha): part for part in told if part.arm == arm and part.source in lab.controls}
+    seed = lab.seed
+    rises = {name: part.success - nothing.success for name, part in rivals.items()}
+    best, beyond = difference_over_best(trained.success - nothing.success, rises, unit=UNIT, seed=seed)
+    effect = bootstrap_difference(trained.success, nothing.success, unit=UNIT, seed=seed)
+    controls = {
+        name: bootstrap_difference(part.success, nothing.success, unit=UNIT, seed=seed) for name, part in rivals.items()
+    }
+    above = _share_of_draws_as_good(trained, [part for part in rivals.values() if part.source == RANDOM])
+    # a mean absolute difference bounds the variance of differences in [-1, 1] from above, so this is on the safe side
+    differs = float(np.abs(trained.success - rivals[best].success).mean())
+    power = paired_proportion_power(len(trained.success), effect=min_effect, discordant_rate=differs)
+    p = max(above, effect.p or 0.0, beyond.p or 0.0)
+    rows = [_row("choice", part, scan[0], None, seed) for part in scan]
+    rows += [_row("report", part, nothing, by_arm.get(part.arm), seed) for part in told]
+    return Evidence(
+        detector="D7",
+        name="plan_steering",
+        claim=CLAIM,
+        effect=effect,
+        controls=controls,
+        beyond_controls=replace(beyond, p=p),
+        min_effect=min_effect,
+        power=power,
+        outcome=decide(beyond, min_effect=min_effect, power=power, p=p),
+        falsifies=FALSIFIES,
+        rows=rows,
+        notes=_notes(told, arm, alpha, best, above),
+    )
+
+
+def _title(part: Measured, alpha: float) -> str:
+    return part.source if part.alpha == alpha else f"{part.source}, own best strength"
+
+
+def _share_of_draws_as_good(trained: Measured, randoms: list[Measured]) -> float:
+    """p of the fitted directions among random ones: the largest (1 + draws at least as good) / (1 + draws)."""
+    score = trained.success.mean()
+    shares = []
+    for part in randoms:
+        draws = part.steered.took_long.mean(0).numpy()
+        shares.append((1 + (draws >= score - 1e-9).sum()) / (1 + len(draws)))
+    return float(max(shares))
+
+
+def _row(half: str, part: Measured, nothing: Measured, trained: Measured | None, seed: int) -> Row:
+    """Everything about one arm x source x strength on one half of the levels; `trained` is of the same arm."""
+    steered = part.steered
+    success = cluster_bootstrap(part.success, unit=UNIT, seed=seed)
+    rise = bootstrap_difference(part.success, nothing.success, unit=UNIT, seed=seed)
+    draws = steered.took_long.mean(0).numpy()
+    row: Row = {
+        "half": half, "arm": part.arm, "source": part.source, "alpha": part.alpha, "num_levels": len(part.success),
+        "num_tables": len(draws), "success": success.value, "success_low": success.low, "success_high": success.high,
+        "rise": rise.value, "rise_low": rise.low, "rise_high": rise.high, "rise_p": rise.p,
+        "success_p95_of_tables": float(np.quantile(draws, 0.95)), "took_short": _mean(steered.took_short),
+        "route_agreement": _mean(steered.agreement), "whole_route": _mean((steered.agreement == 1).float()),
+        "solved": _mean(steered.solved), "num_steps": _mean(steered.num_steps),
+        "num_steps_if_solved": _mean(steered.num_steps.masked_fill(steered.solved == 0, float("nan"))),
+        "kl_elsewhere_nats": _mean(part.spill), "long_decoded": _mean(steered.long_decoded),
+        "short_decoded": _mean(steered.short_decoded),
+    }  # fmt: skip
+    if trained is not None and part.source in CONTROLS:
+        over = bootstrap_difference(trained.success, part.success, unit=UNIT, seed=seed)
+        row |= {"trained_minus_this": over.value, "trained_minus_this_low": over.low, "trained_minus_this_p": over.p}
+    return row
+
+
+def _mean(values: Tensor) -> float | None:
+    value = float(values.nanmean())
+    return None if value != value else value
+
+
+def _notes(told: list[Measured], arm: str, alpha: float, best: str, above: float) -> list[str]:
+    def success(source: str, which: str) -> float:
+        parts = [part for part in told if part.source == source and part.arm == which and part.alpha in (alpha, 0.0)]
+        return float(parts[0].success.mean())
+
+    nothing = told[0].steered
+    by_arm = ", ".join(f"{each} {success(TRAINED, each):.3f}" for each in ARMS[1:])
+    return [
+        f"Left alone, the agent goes the short way on {_mean(nothing.took_short):.3f} of the levels and the long way "
+        f"on {success(NO_EDIT, 'none'):.3f}.",
+        f"Share redirected by arm at strength {alpha:g}: {by_arm}. Judged: '{arm}'. Where blocking alone does it all, "
+        "the agent was kept from one way, not given another.",
+        f"Best control: {best}. Share of random tables as good as the fitted one: p = {above:.4f}.",
+    ]

@@ -1,0 +1,82 @@
+"""CARD.md: what a stranger should know before using an agent. Written from its recipe and its metrics, nothing else."""
+
+from __future__ import annotations
+
+from planprobe.core.records import Row
+from planprobe.subjects.recipe import NetRecipe, Recipe, TaskRecipe
+
+_LEVEL_SETS = {
+    "test": "held-out levels, disjoint from training up to rotation and reflection",
+    "medium": "harder held-out levels: one box more than training showed (Boxoban: its medium set)",
+    "far": "held-out mazes that start far from the goal (20 steps or more on 11 x 11)",
+}
+
+
+def write_card(recipe: Recipe, metrics: dict, num_weight_bytes: int, code_version: str) -> str:
+    """The card as Markdown. metrics: as `zoo.compute_metrics` returns them."""
+    sets = "\n".join(f"- `{name}`: {_LEVEL_SETS.get(name, 'a level set')}." for name in metrics["level_hashes"])
+    return f"""# {recipe.name}
+
+{_describe_net(recipe.net)}, trained for {metrics["frames"]:,} steps with {recipe.training.algorithm.upper()}
+on {_describe_task(recipe.task)}. No planner is written into it; whether it plans is for you to find out.
+
+- Weights: {num_weight_bytes / 1e3:.0f} kB, float32, safetensors, no code. Training seed {recipe.seed}.
+- Observation: {recipe.task.observation}. Actions: up, down, left, right{", no-op" if recipe.task.noop else ""}.
+- Head: {_describe_head(recipe)}
+- Thinking time in training: {_describe_thinking(recipe.task)}
+- Everything else that decided what it became: `recipe.toml`.
+
+## Numbers
+{metrics["num_levels"]:,} levels of each set, one episode each; 95 % intervals over levels.
+{sets}
+
+{_table(metrics["rows"])}
+
+## Use
+    planprobe eval {recipe.name}            # these numbers again
+    planprobe agents verify {recipe.name}   # compare them to the digit
+    planprobe study {recipe.name}           # does it plan?
+
+## Limits
+One network from one seed: a claim about a recipe needs several. A solve rate says nothing about planning. Numbers were
+computed with planprobe {code_version}; other hardware may round differently and flip single episodes.
+"""
+
+
+def _describe_net(net: NetRecipe) -> str:
+    if net.kind == "drc":
+        pool = "with" if net.pool_and_inject else "without"
+        return f"DRC({net.num_layers}, {net.num_ticks}) with {net.channels} channels, {pool} pool-and-inject"
+    return f"{net.kind} with {net.num_blocks} blocks of {net.channels} channels, no memory"
+
+
+def _describe_task(task: TaskRecipe) -> str:
+    if task.kind == "maze":
+        low, high = task.braid
+        return f"{task.size}x{task.size} mazes in full view, {low:.0%} to {high:.0%} of dead ends opened"
+    if task.kind == "boxoban":
+        return f"Boxoban levels ({task.difficulty})"
+    fewest, most = task.num_boxes
+    boxes = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+    return f"generated {task.size}x{task.size} Sokoban with {boxes} box{'es' if most > 1 else ''}"
+
+
+def _describe_head(recipe: Recipe) -> str:
+    size_free = recipe.net.head == "pool"
+    return "size-free, so it runs on other board sizes." if size_free else "flattened, one board size only."
+
+
+def _describe_thinking(task: TaskRecipe) -> str:
+    low, high = task.thinking_steps
+    if not high or not task.thinking_fraction:
+        return "none, so thinking steps are outside what it knows."
+    return f"{low} to {high} frozen steps at the start of {task.thinking_fraction:.0%} of its episodes."
+
+
+def _table(rows: list[Row]) -> str:
+    lines = ["| levels | measure | policy | memory | thinking steps | value | 95 % |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        value, low, high = (f"{row[key]:.3f}" for key in ("value", "low", "high"))
+        labels = (row["levels"], row["measure"], row["policy"], row["memory"], row["thinking_steps"])
+        lines.append("| " + " | ".join(str(part) for part in (*labels, value, f"{low} to {high}")) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,306 @@
+"""The zoo: agents as data. Load one by name, from a folder, from a run, or from your own code; publish; re-compute.
+
+An agent's folder holds recipe.toml (what it was trained on, every value), weights.safetensors, metrics.json and
+CARD.md. Nothing in it runs: weights are tensors and JSON, loaded strictly, and refused where they belong to another
+recipe.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import planprobe
+from planprobe.core.errors import CheckpointError, OutputError, PlanprobeError, UnknownAgentError, unknown_name
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import EnvMaker
+from planprobe.core.protocols import Policy
+from planprobe.core.records import Row
+from planprobe.core.store import load_strictly, load_tensors, save_tensors, write_atomic, write_json
+from planprobe.subjects.agent_card import write_card
+from planprobe.subjects.envs.catalog import make_env, named_levels, task_levels
+from planprobe.subjects.nets import make_net_for
+from planprobe.subjects.recipe import Recipe, TaskRecipe, load_recipe, recipe_to_toml
+from planprobe.subjects.scorecard import NUM_LEVELS, compute_scores
+from planprobe.subjects.training.evaluate import env_maker
+
+SCHEMA = 1
+RECIPE_FILE, WEIGHTS_FILE, METRICS_FILE, CARD_FILE = "recipe.toml", "weights.safetensors", "metrics.json", "CARD.md"
+RESUME_FILE = "resume.safetensors"
+MAX_WEIGHT_BYTES = 2_000_000  # agents travel in the repository and in the wheel
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy with everything needed to put it to work.
+
+    net: untouched by instruments, which open a copy. recipe: task, net and training. metrics: its scorecard, empty
+    where none was published. folder: None for agents made by a factory. frames: environment steps it was trained for.
+    """
+
+    name: str
+    net: Policy
+    recipe: Recipe
+    metrics: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    frames: int = 0
+
+    @property
+    def task(self) -> TaskRecipe:
+        return self.recipe.task
+
+    @property
+    def make_env(self) -> EnvMaker:
+        """Environments of its task for evaluation, as instruments take them."""
+        return env_maker(self.task)
+
+    def levels(self, name: str = "test", num_levels: int = NUM_LEVELS) -> LevelSet:
+        """A named level set of its task; see `envs.catalog.named_levels`."""
+        return named_levels(self.task, name, num_levels)
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What re-computing an agent's metrics gave. differences: rows whose numbers moved, with both values."""
+
+    agent: str
+    num_rows: int
+    differences: list[Row]
+
+    @property
+    def passed(self) -> bool:
+        return not self.differences
+
+
+# find and load -------------------------------------------------------------------------------------------------------
+def agents_folder() -> Path:
+    """Where the zoo lives: in the package once installed, beside it in a source checkout."""
+    package = Path(planprobe.__file__).parent
+    packaged = package / "_agents"
+    return packaged if packaged.is_dir() else package.parent / "agents"
+
+
+def list_agents(folder: Path | None = None) -> list[str]:
+    """Names in the zoo, sorted. folder: another zoo than the shipped one."""
+    return sorted(path.parent.name for path in (folder or agents_folder()).glob(f"*/{WEIGHTS_FILE}"))
+
+
+def load_agent(spec: str | Path) -> Agent:
+    """Load an agent, on the CPU, ready to act.
+
+    Args:
+        spec: a name in the zoo; an agent's folder; the folder of a training run, finished or not; or
+            'package.module:factory', a callable without arguments that returns an `Agent` or a pair (policy, task),
+            the policy following `core.protocols.Policy` and the task a `TaskRecipe`.
+    Raises: UnknownAgentError (nothing there); CheckpointError (truncated, foreign, of another recipe); RecipeError.
+    """
+    text, path = str(spec), Path(spec)
+    if (agents_folder() / text / WEIGHTS_FILE).is_file() and path.name == text:
+        return _load_folder(agents_folder() / text)
+    if path.is_dir():
+        return _load_folder(path)
+    if path.is_file():
+        return _load_folder(path.parent, path)
+    module, colon, factory = text.partition(":")
+    if colon and module.replace(".", "").isidentifier():
+        return _load_factory(module, factory)
+    hint = "Or give a folder with weights, a training run, or 'package.module:factory' for an agent of your own."
+    raise unknown_name("agent", text, list_agents(), where="the zoo", next_move=hint, error=UnknownAgentError)
+
+
+def _load_folder(folder: Path, file: Path | None = None) -> Agent:
+    """An agent's folder or a run's; `file` where one weights file was named."""
+    candidates = [folder / WEIGHTS_FILE, folder / RESUME_FILE]
+    file = file or next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        raise CheckpointError(
+            f"'{folder}' holds neither {WEIGHTS_FILE} (an agent) nor {RESUME_FILE} (a training run).\n"
+            "  Next: planprobe train RECIPE.toml writes the one, planprobe agents publish RUN the other."
+        )
+    tensors, metadata = load_tensors(file)
+    recipe = load_recipe(folder / RECIPE_FILE)
+    if metadata.get("recipe_hash") != recipe.hash():
+        raise CheckpointError(
+            f"'{file}' belongs to another recipe than '{folder / RECIPE_FILE}'; nothing was loaded.\n"
+            "  Next: put the recipe back that it was trained with, or train anew with this one."
+        )
+    if file.name != WEIGHTS_FILE:
+        tensors = {key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")}
+    env = make_env(recipe.task, _smallest_bank(recipe.task), 1, training=False)
+    net = make_net_for(recipe.net, env)
+    load_strictly(net, tensors, where=f"'{file}'")
+    net = net.to(memory_format=torch.channels_last).eval()
+    return Agent(recipe.name, net, recipe, _read_metrics(folder), folder, int(metadata.get("frames", 0)))
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"'{path}' is not JSON: {error}.\n  Next: publish the agent anew.") from None
+
+
+def _smallest_bank(task: TaskRecipe) -> LevelSet:
+    """One empty level of the task's size: all that a net needs to know its shapes."""
+    size = 10 if task.kind == "boxoban" else task.size
+    return LevelSet(torch.zeros(1, size, size, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+
+
+def _load_factory(module: str, factory: str) -> Agent:
+    spec = f"{module}:{factory}"
+    try:
+        make_agent = getattr(importlib.import_module(module), factory)
+    except (ImportError, AttributeError) as error:
+        raise UnknownAgentError(
+            f"cannot load '{spec}': {error}.\n  Next: check that the module can be imported from here."
+        ) from None
+    made = make_agent()
+    if isinstance(made, Agent):
+        return made
+    policy, task = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(policy, Policy) or not isinstance(task, TaskRecipe):
+        raise UnknownAgentError(
+            f"'{spec}' returned {type(made).__name__}; it must return an Agent, or a pair (policy, TaskRecipe).\n"
+            "  A policy has initial_state(num_boards, board) and step(observation, state): planprobe.core.protocols."
+        )
+    return Agent(spec, policy, Recipe(name=spec, task=task))
+
+
+# measure and publish -------------------------------------------------------------------------------------------------
+def compute_metrics(
+    agent: Agent, *, num_levels: int = NUM_LEVELS, on_progress: Callable[[int, int], None] | None = None
+) -> dict[str, Any]:
+    """An agent's scorecard as `metrics.json` holds it; options of `scorecard.compute_scores`. Minutes at full size."""
+    scores = compute_scores(agent.net, agent.task, num_levels=num_levels, on_progress=on_progress)
+    return {"schema": SCHEMA, "agent": agent.name, "frames": agent.frames, **scores}
+
+
+def verify_agent(
+    spec: str | Path, *, tolerance: float = 0.0, on_progress: Callable[[int, int], None] | None = None
+) -> Verification:
+    """Compute a published agent's metrics again and compare every number.
+
+    tolerance: largest difference that still passes. Zero on the kind of machine that published; another one may round
+    a convolution anew and flip an argmax here or there.
+    Raises: CheckpointError (it has no metrics, or its levels are not those it was measured on).
+    """
+    agent = load_agent(spec)
+    if "rows" not in agent.metrics:
+        raise CheckpointError(f"'{agent.name}' has no {METRICS_FILE} to verify.\n  Next: planprobe agents publish RUN.")
+    found = compute_metrics(agent, num_levels=agent.metrics["num_levels"], on_progress=on_progress)
+    if found["level_hashes"] != agent.metrics["level_hashes"]:
+        raise CheckpointError(
+            f"the level sets of '{agent.name}' are not the ones it was measured on: their generator has changed.\n"
+            "  Next: take the version of planprobe that its card names."
+        )
+    return Verification(agent.name, len(found["rows"]), _differences(agent.metrics["rows"], found["rows"], tolerance))
+
+
+def _differences(stored: list[Row], found: list[Row], tolerance: float) -> list[Row]:
+    """Rows of either side that the other does not confirm."""
+    numbers = ("value", "low", "high", "n")
+
+    def by_condition(rows: list[Row]) -> dict[tuple, Row]:
+        return {tuple(value for key, value in row.items() if key not in numbers): row for row in rows}
+
+    before, after = by_condition(stored), by_condition(found)
+    moved = []
+    for key in dict.fromkeys([*before, *after]):
+        old, new = before.get(key), after.get(key)
+        if old is None or new is None or any(abs(old[number] - new[number]) > tolerance for number in numbers):
+            label = {name: value for name, value in (old or new).items() if name not in numbers}
+            moved.append({**label, "stored": old and old["value"], "computed": new and new["value"]})
+    return moved
+
+
+def save_agent(
+    folder: str | Path,
+    recipe: Recipe,
+    weights: dict[str, Tensor],
+    *,
+    frames: int = 0,
+    level_hashes: dict[str, str] | None = None,
+) -> Path:
+    """Write recipe and weights so that `load_agent(folder)` finds them. weights: a state_dict of the recipe's net."""
+    folder = Path(folder)
+    metadata = {
+        "schema": SCHEMA, "name": recipe.name, "recipe_hash": recipe.hash(), "frames": frames,
+        "code_version": planprobe.__version__, "level_hashes": level_hashes or {},
+    }  # fmt: skip
+    write_atomic(folder / RECIPE_FILE, recipe_to_toml(recipe))
+    save_tensors(folder / WEIGHTS_FILE, weights, metadata)
+    return folder
+
+
+def publish_agent(
+    run: str | Path,
+    zoo: str | Path | None = None,
+    *,
+    num_levels: int = NUM_LEVELS,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Turn a training run into a specimen, zoo/NAME with recipe, weights, metrics and card, all of it or nothing.
+
+    Args: zoo: folder of agents, the shipped one by default. num_levels: of each level set in the metrics.
+    Returns: the agent's folder.
+    Raises: CheckpointError; OutputError (it exists and `overwrite` is false, weights over 2 MB, or not writable).
+    """
+    agent = load_agent(run)
+    zoo = Path(zoo) if zoo is not None else agents_folder()
+    target = zoo / agent.name
+    weights = agent.net.state_dict()
+    num_bytes = sum(weight.nbytes for weight in weights.values())
+    if num_bytes > MAX_WEIGHT_BYTES:
+        raise OutputError(f"the weights of '{agent.name}' take {num_bytes / 1e6:.1f} MB; the zoo takes 2 MB at most.")
+    if target.exists() and not overwrite:
+        raise OutputError(f"'{target}' exists already.\n  Next: --overwrite, or another zoo folder.")
+    scratch = _make_scratch(zoo, agent.name)
+    try:
+        metrics = compute_metrics(agent, num_levels=num_levels, on_progress=on_progress)
+        train_hash = task_levels(agent.task, "train", agent.task.num_levels).hash()
+        hashes = {"train": train_hash, **metrics["level_hashes"]}
+        save_agent(scratch, agent.recipe, weights, frames=agent.frames, level_hashes=hashes)
+        write_json(scratch / METRICS_FILE, metrics)
+        write_atomic(scratch / CARD_FILE, write_card(agent.recipe, metrics, num_bytes, planprobe.__version__))
+        _move_into_place(scratch, target)
+    except OSError as error:
+        raise error if isinstance(error, PlanprobeError) else _unwritable(target, error) from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return target
+
+
+def _make_scratch(zoo: Path, name: str) -> Path:
+    """A folder beside the target, made before minutes of evaluation so that an unwritable zoo is found out first."""
+    try:
+        zoo.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=zoo, prefix=f".{name}."))
+    except OSError as error:
+        raise _unwritable(zoo / name, error) from None
+
+
+def _move_into_place(scratch: Path, target: Path) -> None:
+    scratch.chmod(0o755)
+    retired = scratch.with_name(scratch.name + ".old")
+    if target.exists():
+        os.rename(target, retired)
+    os.rename(scratch, target)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _unwritable(target: Path, error: OSError) -> OutputError:
+    return OutputError(f"cannot write '{target}': {error.strerror or error}. Choose another folder.")

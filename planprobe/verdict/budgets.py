@@ -1,0 +1,60 @@
+"""How much a study spends: three named budgets, fixed beforehand, so that a run is known by a word."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from planprobe.core.errors import UnknownNameError, unknown_name
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Numbers of levels and draws; what a study can conclude is bounded by them (see each Evidence's power).
+
+    num_levels: plain play, and thinking judged by solve rate. num_first_moves: levels for thinking judged by the first
+    move, which costs one step each. thinking_steps, judged_steps: see D1. num_probe_levels, states_per_level: the rows of
+    D4. kernels: of its read-outs. num_route_levels: two-route levels of D7, half of them to choose strengths on. alphas:
+    those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control draws of D7. seed: of everything.
+    """
+
+    name: str
+    num_levels: int
+    num_first_moves: int
+    num_probe_levels: int
+    num_route_levels: int
+    thinking_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16)
+    judged_steps: int = 8
+    tick_factors: tuple[int, ...] = (2,)
+    states_per_level: int = 4
+    kernels: tuple[int, ...] = (1, 3)
+    alphas: tuple[float, ...] = (1, 2, 4, 8, 16)
+    num_random: int = 100
+    num_random_choice: int = 10
+    num_wrong: int = 8
+    num_shuffles: int = 4
+    seed: int = 0
+
+
+BUDGETS = {
+    budget.name: budget
+    for budget in (
+        Budget(
+            "smoke", num_levels=16, num_first_moves=32, num_probe_levels=40, num_route_levels=20, thinking_steps=(0, 2),
+            judged_steps=2, tick_factors=(), states_per_level=2, kernels=(1,), alphas=(2,), num_random=2,
+            num_random_choice=1, num_wrong=1, num_shuffles=1,
+        ),
+        Budget(
+            "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=80,
+            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(2, 8), num_random=20, num_random_choice=4,
+            num_wrong=4, num_shuffles=2,
+        ),
+        Budget("full", num_levels=600, num_first_moves=4000, num_probe_levels=400, num_route_levels=240),
+    )
+}  # fmt: skip
+
+
+def get_budget(name: str) -> Budget:
+    """A named budget. Raises: UnknownNameError."""
+    if name not in BUDGETS:
+        raise unknown_name("budget", name, BUDGETS, where="a study", error=UnknownNameError)
+    return BUDGETS[name]

@@ -1,0 +1,92 @@
+"""Every threshold of the verdict, once, with its reason: fixed before an agent is looked at.
+
+Detectors are given these values and never hold their own. A threshold is finished when its error rates are measured on
+the organisms (agents whose answer is known by construction); until then the two rates are None, and every verdict that
+rests on it is marked 'not calibrated yet'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One threshold.
+
+    value: in `unit`. reason: why this number and no other. source: who uses it or what it was read from.
+    false_positive_rate, true_positive_rate: of the detector it decides, on organisms; None = not measured yet.
+    """
+
+    name: str
+    value: float
+    unit: str
+    reason: str
+    source: str
+    false_positive_rate: float | None = None
+    true_positive_rate: float | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        return self.false_positive_rate is not None and self.true_positive_rate is not None
+
+
+ALPHA = Criterion(
+    "alpha", 0.05, "probability",
+    "The usual two-sided level, so that intervals are 95 % intervals; tables are corrected with Holm beforehand.",
+    "convention",
+)  # fmt: skip
+
+MIN_POWER = Criterion(
+    "min_power", 0.8, "probability",
+    "A null result only counts where an effect of the smallest interesting size would have been seen four times in five.",
+    "convention (Cohen 1988)",
+)  # fmt: skip
+
+MIN_SOLVE_RATE = Criterion(
+    "min_solve_rate", 0.4, "fraction solved",
+    "Below it a flat detector speaks about training, not about planning: published nets gained over 2 pp from thinking on "
+    "a level set once they solved .38 of it, 1.4 pp at .15, and nothing at .02. It bars negative readings only.",
+    "reference/thinking_time.csv: DRC(3,3), medium levels, 10, 20 and 50 M frames",
+)  # fmt: skip
+
+THINKING_GAIN = Criterion(
+    "D1.min_effect", 0.02, "fraction solved (or of optimal first moves)",
+    "Published recurrent planners gain 1.4 to 5.6 percentage points from thinking once trained; 2 pp is the smallest "
+    "value that separates the clear cases, and a study can have power for it with some thousand levels.",
+    "reference/thinking_time.csv: DRC(3,3), medium levels, 20 M to 2 B frames",
+)  # fmt: skip
+
+DECODABLE_PLAN = Criterion(
+    "D4.min_effect", 0.05, "macro-F1 beyond the best control",
+    "Layers of one published net differ by .01 to .07 under the same kernel, so a smaller lead over a control may be no "
+    "more than a choice of site; the lead of a recurrent net over a 24-block feed-forward net is .08 to .14.",
+    "reference/probe_macro_f1.csv: DRC(3,3) layers 1-3 against ResNet-24",
+)  # fmt: skip
+
+PLAN_STEERING = Criterion(
+    "D7.min_effect", 0.10, "fraction of levels redirected, beyond random directions",
+    "Random directions of equal norm redirect a published net on .04 to .28 of the levels (five draws, sd .05 to .38); "
+    "an edit that is the plan redirects .56 to .99. A tenth beyond the random draws is the least that could matter.",
+    "reference/interventions.csv: agent and box shortcut levels",
+)  # fmt: skip
+
+MIN_RANDOM_DIRECTIONS = Criterion(
+    "D7.min_random_directions", 100, "directions",
+    "Fewer draws cannot place an effect beyond the 97.5th centile of the random ones with any certainty.",
+    "the five draws of published work had sd .38",
+)  # fmt: skip
+
+CRITERIA = {
+    criterion.name: criterion
+    for criterion in (
+        ALPHA, MIN_POWER, MIN_SOLVE_RATE, THINKING_GAIN, DECODABLE_PLAN, PLAN_STEERING, MIN_RANDOM_DIRECTIONS,
+    )
+}  # fmt: skip
+
+
+def are_calibrated(detectors: Iterable[str]) -> bool:
+    """Whether every detector named ('D1', ...) has criteria, and all of them have measured error rates."""
+    by_detector = [[c for c in CRITERIA.values() if c.name.split(".")[0] == detector] for detector in detectors]
+    return bool(by_detector) and all(own and all(c.calibrated for c in own) for own in by_detector)

@@ -1,0 +1,171 @@
+"""From evidence to a reading, by fixed rules; what is not measured is named, never guessed.
+
+| reading | needs |
+|---|---|
+| plans | D1 and (D2 or bigger boards) and D7 and D10, each beyond its controls |
+| adapts without planning | D11 supported, D10 refuted |
+| plan present but unused | one of D4-D6 supported, one of D7-D9 refuted and none supported, D1 not supported |
+| does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |
+| cannot say | anything else |
+
+'Plan present but unused' is asked for before 'does not plan': an agent that carries a plan beside a policy which never
+reads it is flat in D1 and D7 too, and D4 is what tells it from one without a plan. Where thinking helps (D1) but the
+decoded code cannot be edited (D7), something is being computed that was not found, so nothing is concluded. A refutation counts
+only with power, and only where the agent has learnt its task: training failure is not falsification.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from planprobe.core.records import Effect, Evidence, Outcome, Verdict
+from planprobe.verdict.criteria import MIN_POWER, MIN_SOLVE_RATE, are_calibrated
+
+NOT_CALIBRATED = "not calibrated yet"
+READINGS = ("plans", "plan present but unused", "adapts without planning", "does not plan", "cannot say")
+
+PLAN_IS_THERE, PLAN_IS_USED = ("D4", "D5", "D6"), ("D7", "D8", "D9")
+WAYS_TO_GET = {
+    "D1": "D1 (thinking gain): solve rate with extra ticks, against memory reset each step",
+    "D2": "D2 (distance law) or bigger boards: ticks needed against distance, beyond the reach of one step",
+    "D4": "D4 (decodable plan): the read-out against its controls",
+    "D7": "D7 (plan steering): whether an edited plan code redirects the agent, against random directions",
+    "D10": "D10 (revaluation): a shortcut never walked, a wall toggled, or a goal moved by cue",
+}
+
+
+def judge(
+    evidence: Sequence[Evidence], *, agent: str, solve_rate: Effect, provenance: dict[str, Any] | None = None
+) -> Verdict:
+    """A provisional reading of one agent.
+
+    Args: evidence in any order, one a detector; solve_rate of the agent on the study's levels, plain play.
+    Returns: a Verdict whose reasons are in the order of weight, with a last reason that starts with 'leaning:' where
+    the reading is 'cannot say'. `calibrated` only if every criterion behind it has measured error rates.
+    """
+    found = {item.detector: outcome_of(item, solve_rate) for item in evidence}
+    reading = _read(found)
+    ordered = sorted(evidence, key=lambda item: _weight(item.detector))
+    reasons = [_reason(item, found[item.detector]) for item in ordered]
+    if solve_rate.value < MIN_SOLVE_RATE.value:
+        reasons.insert(0, _training_failure(solve_rate))
+    if reading == "cannot say":
+        reasons.append(f"leaning: {_leaning(found)}")
+    return Verdict(
+        agent=agent,
+        reading=reading,
+        calibrated=are_calibrated(found),
+        reasons=reasons,
+        missing=_missing(found, ordered, solve_rate),
+        evidence=list(ordered),
+        provenance=provenance or {},
+    )
+
+
+def headline(verdict: Verdict) -> str:
+    """The reading in one sentence, never without the warning that its error rates are unknown."""
+    sentences = {
+        "plans": "plans inside",
+        "plan present but unused": "carries a plan that it does not use",
+        "adapts without planning": "adapts without planning",
+        "does not plan": "does not plan",
+    }
+    if verdict.reading == "cannot say":
+        sentence = f"On this evidence it cannot be said whether {verdict.agent} plans"
+    else:
+        sentence = f"{verdict.agent} {sentences[verdict.reading]}"
+    return f"{sentence}{'' if verdict.calibrated else f' ({NOT_CALIBRATED})'}."
+
+
+def outcome_of(item: Evidence, solve_rate: Effect) -> Outcome:
+    """A detector's outcome, as far as it may count: see the module's text."""
+    beyond = item.beyond_controls
+    if item.outcome == "supported" and not beyond.low > 0:
+        return "inconclusive"
+    learnt = solve_rate.value >= MIN_SOLVE_RATE.value
+    if item.outcome == "refuted" and not (item.power >= MIN_POWER.value and learnt):
+        return "inconclusive"
+    return item.outcome
+
+
+def _read(found: dict[str, Outcome]) -> str:
+    def supported(*detectors: str) -> bool:
+        return any(found.get(detector) == "supported" for detector in detectors)
+
+    def refuted(*detectors: str) -> bool:
+        return any(found.get(detector) == "refuted" for detector in detectors)
+
+    if supported("D1") and supported("D2") and supported("D7") and supported("D10"):
+        return "plans"
+    if supported("D11") and refuted("D10"):
+        return "adapts without planning"
+    unused = refuted(*PLAN_IS_USED) and not supported(*PLAN_IS_USED)
+    if supported(*PLAN_IS_THERE) and unused and not supported("D1"):
+        return "plan present but unused"
+    if refuted("D1") and refuted("D7") and not supported("D10"):
+        return "does not plan"
+    return "cannot say"
+
+
+def _leaning(found: dict[str, Outcome]) -> str:
+    """Which way the evidence points where it concludes nothing."""
+    d1, d4, d7 = (found.get(detector, "not measured") for detector in ("D1", "D4", "D7"))
+    if d1 == d7 == "supported":
+        return "towards planning; thinking helps and the plan code is causal, the rest of the case is not measured."
+    if d7 == "supported":
+        return "towards a plan that is used; whether it is worked out over time (D1) is open."
+    if d1 == "supported" and d7 == "refuted":
+        return "divided; thinking helps, yet editing the code that was found does not redirect the agent."
+    if d1 == "supported":
+        return "towards planning; thinking helps, but no edit of a plan code has shown that a plan is used."
+    if d4 == "supported":
+        return "towards a plan that is there; whether it is used (D7) is open."
+    if "refuted" in (d1, d7):
+        return "away from planning; one of D1 and D7 is flat with power, the other is not settled."
+    return "neither way."
+
+
+def _reason(item: Evidence, counted: Outcome) -> str:
+    beyond = item.beyond_controls
+    numbers = f"{beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}] {beyond.unit} beyond controls"
+    text = f"{item.detector} {item.name.replace('_', ' ')}: {counted}; {numbers}, n = {beyond.n}"
+    if item.outcome != counted:
+        return f"{text}. The detector said '{item.outcome}', which does not count here: {_why_not(item)}."
+    return f"{text}."
+
+
+def _why_not(item: Evidence) -> str:
+    if item.outcome == "supported":
+        return "the interval beyond the controls reaches zero"
+    if item.power < MIN_POWER.value:
+        return f"power {item.power:.2f} for the smallest effect of interest is under {MIN_POWER.value:.2f}"
+    return "the agent has not learnt its task"
+
+
+def _training_failure(solve_rate: Effect) -> str:
+    return (
+        f"The agent solves {solve_rate.value:.1%} [{solve_rate.low:.1%}, {solve_rate.high:.1%}] of its levels, under the "
+        f"{MIN_SOLVE_RATE.value:.0%} at which a flat detector begins to say something: training failure is not falsification."
+    )
+
+
+def _missing(found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect) -> list[str]:
+    missing = [text for detector, text in WAYS_TO_GET.items() if detector not in found]
+    missing += [
+        f"{item.detector}: a settled outcome; power for the smallest effect of interest is {item.power:.2f} with "
+        f"{item.beyond_controls.n} levels."
+        for item in evidence
+        if found[item.detector] == "inconclusive"
+    ]
+    if solve_rate.value < MIN_SOLVE_RATE.value:
+        missing.append("a better trained agent, before anything negative is said about it.")
+    if not are_calibrated(found):
+        missing.append("calibration: false- and true-positive rates of these detectors on organisms are not measured.")
+    return missing
+
+
+def _weight(detector: str) -> int:
+    """Causal evidence first, then gain from thinking, then read-outs."""
+    order = ("D7", "D8", "D9", "D10", "D1", "D2", "D3", "D4", "D5", "D6")
+    return order.index(detector) if detector in order else len(order)

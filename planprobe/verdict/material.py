@@ -1,0 +1,123 @@
+"""What a study needs from a task: levels with their optimal length, optimal first moves, two-route levels, a planner.
+
+Instruments know nothing about tasks, so everything that a task decides is made here and handed to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from planprobe.core.futures import Futures
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import EnvMaker, Rollout
+from planprobe.core.protocols import Policy
+from planprobe.core.records import Row
+from planprobe.instruments.proportions import proportion
+from planprobe.subjects.envs.catalog import distances_to_goal, level_set_names, named_levels
+from planprobe.subjects.envs.distance import optimal_action_mask
+from planprobe.subjects.envs.plans import observation_planner
+from planprobe.subjects.envs.solver import solve_levels
+from planprobe.subjects.envs.stimuli import TwoRouteLevels, two_route_mazes, two_route_sokoban
+from planprobe.subjects.nets import make_net_for
+from planprobe.subjects.recipe import Recipe, TaskRecipe
+from planprobe.subjects.training.evaluate import env_maker
+from planprobe.verdict.budgets import Budget
+
+PLAN_CONCEPT = "agent-approach-direction"  # 'entry': what D7 writes on a route is what D4 reads
+NUM_BINS = 6  # of optimal length, in the figure of plain play
+TWO_ROUTE_SEED, PROBE_SPLIT = 7, "valid"  # probes are fitted on other levels than those that are played and judged
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that a study takes from a task.
+
+    levels: held-out, played as they are. moves (N,) int64: optimal length, -1 = not known. hard_levels: those thinking is
+    judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels; None = not a maze.
+    probe_levels: for read-outs. routes: two-route levels. planner: observations -> optimal futures.
+    """
+
+    make_env: EnvMaker
+    make_first_step_env: EnvMaker
+    levels: LevelSet
+    moves: Tensor
+    hard_levels: LevelSet
+    first_move_levels: LevelSet | None
+    first_moves: Tensor | None
+    probe_levels: LevelSet
+    routes: TwoRouteLevels
+    planner: Callable[[Tensor], Futures]
+
+    def level_sets(self) -> dict[str, LevelSet]:
+        """By the part they play, for provenance."""
+        sets = {"played": self.levels, "thinking": self.hard_levels, "first moves": self.first_move_levels}
+        sets |= {"probed": self.probe_levels, "two routes": self.routes.levels}
+        return {name: levels for name, levels in sets.items() if levels is not None}
+
+
+def gather_material(task: TaskRecipe, budget: Budget) -> Material:
+    """Levels and ground truth of a task. Raises: RecipeError, TooFewLevelsError (the task has too few levels)."""
+    levels = named_levels(task, "test", budget.num_levels)
+    is_maze = task.kind == "maze"
+    hard = "far" if "far" in level_set_names(task) else "test"
+    first_move_levels = named_levels(task, hard, budget.num_first_moves) if is_maze else None
+    return Material(
+        make_env=env_maker(task),
+        make_first_step_env=env_maker(replace(task, eval_time_limit=1)),
+        levels=levels,
+        moves=count_optimal_moves(levels, task.kind),
+        hard_levels=named_levels(task, hard, budget.num_levels),
+        first_move_levels=first_move_levels,
+        first_moves=optimal_first_moves(first_move_levels) if first_move_levels is not None else None,
+        probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),
+        routes=two_route_levels(task, levels.height, budget.num_route_levels),
+        planner=observation_planner(task.kind, observation=task.observation),
+    )
+
+
+def two_route_levels(task: TaskRecipe, size: int, num_levels: int) -> TwoRouteLevels:
+    """Mazes, or one-box boards, of the task's size, on layouts of the test split."""
+    make = two_route_mazes if task.kind == "maze" else two_route_sokoban
+    return make(num_levels, size=size, seed=TWO_ROUTE_SEED)
+
+
+def count_optimal_moves(levels: LevelSet, kind: str) -> Tensor:
+    """Moves of an optimal solution, (N,) int64; -1 where none was found."""
+    if kind == "maze":
+        return distances_to_goal(levels)[1]
+    solutions = solve_levels(levels, metric="moves")
+    return torch.tensor([len(each.actions) if each.status == "solved" else -1 for each in solutions])
+
+
+def optimal_first_moves(levels: LevelSet) -> Tensor:
+    """Every optimal first move on mazes, (N, 4) bool."""
+    optimal = optimal_action_mask(distances_to_goal(levels)[0]).flatten(2)
+    return optimal.gather(2, levels.players[:, None, None].expand(-1, 4, 1)).squeeze(2)
+
+
+def untrained_net(recipe: Recipe, make: EnvMaker, levels: LevelSet, *, seed: int) -> Policy:
+    """The same architecture with random weights: what a read-out owes to wiring alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_net_for(recipe.net, make(levels[:1], 1)).eval()
+
+
+def behaviour_rows(arms: dict[str, Rollout], moves: Tensor) -> list[Row]:
+    """Share of levels solved by optimal length, in bins of equal numbers of levels, one row a bin and arm."""
+    known = (moves >= 0).nonzero().squeeze(1)
+    order = known[moves[known].argsort(stable=True)]
+    bins = [part for part in order.chunk(NUM_BINS) if len(part)]
+    return [
+        {"arm": arm, "moves": float(moves[ids].double().mean()), **_share(rollout.solved[ids])}
+        for arm, rollout in arms.items()
+        for ids in bins
+    ]
+
+
+def _share(solved: Tensor) -> Row:
+    effect = proportion(solved.numpy())
+    return {"value": effect.value, "low": effect.low, "high": effect.high, "n": effect.n}

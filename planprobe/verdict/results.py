@@ -1,0 +1,166 @@
+"""A study on disk: verdict.json, evidence.parquet and one table a detector, everything a figure or a report is made of.
+
+    OUT/verdict.json        the verdict with its provenance; no table
+    OUT/evidence.parquet    one row a measurement: the effect, what is beyond the controls, each control
+    OUT/rows/D1.parquet ... the full table behind each detector, and 'behaviour' for plain play
+    OUT/figures/            NAME.json, NAME.html       (verdict.figures)
+    OUT/report.html                                    (verdict.report)
+
+Figures and report read these files and nothing else, so that what is drawn is what was saved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from planprobe.core.errors import OutputError
+from planprobe.core.records import Effect, Evidence, Row, Verdict
+from planprobe.core.store import write_atomic, write_json
+
+SCHEMA = 1
+VERDICT_FILE, EVIDENCE_FILE, ROWS_FOLDER = "verdict.json", "evidence.parquet", "rows"
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn", "transformer-lens", "plotly", "pyarrow")
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was saved: the verdict (each Evidence with its rows again) and tables that belong to no detector."""
+
+    verdict: Verdict
+    tables: dict[str, list[Row]]
+
+    def rows(self, name: str) -> list[Row]:
+        """A table by name: of a detector ('D1') or of the study ('behaviour'); empty where there is none."""
+        for item in self.verdict.evidence:
+            if item.detector == name:
+                return item.rows
+        return self.tables.get(name, [])
+
+
+def write_results(folder: str | Path, verdict: Verdict, tables: dict[str, list[Row]] | None = None) -> Path:
+    """Write all but figures and report; verdict.json comes last. Raises: OutputError (cannot be written)."""
+    folder = Path(folder)
+    named_rows = {item.detector: item.rows for item in verdict.evidence} | (tables or {})
+    for name, rows in named_rows.items():
+        _write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
+    _write_table(folder / EVIDENCE_FILE, evidence_rows(verdict.evidence))
+    document = replace(verdict, evidence=[replace(item, rows=[]) for item in verdict.evidence]).to_dict()
+    hashes = {name: data_hash(rows) for name, rows in named_rows.items()}
+    write_json(folder / VERDICT_FILE, _finite({"schema": SCHEMA, **document, "row_hashes": hashes}))
+    return folder
+
+
+def load_results(folder: str | Path) -> Results:
+    """Read what `write_results` wrote. Raises: OutputError (no study there, or one of another schema)."""
+    folder = Path(folder)
+    try:
+        document = json.loads((folder / VERDICT_FILE).read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"'{folder}' holds no readable {VERDICT_FILE}: {error}.\n  Make one with: planprobe study AGENT --out {folder}"
+        ) from None
+    if document.get("schema") != SCHEMA:
+        raise OutputError(f"'{folder}' was written with schema {document.get('schema')}, this reads {SCHEMA}; run the study anew.")
+    tables = {path.stem: _read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
+    evidence = [_evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
+    keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance")
+    return Results(Verdict(**{key: document[key] for key in keys}, evidence=evidence), tables)
+
+
+def evidence_rows(evidence: Sequence[Evidence]) -> list[Row]:
+    """One row a number: role 'effect', 'beyond_controls' or 'control'."""
+    rows: list[Row] = []
+    for item in evidence:
+        numbers = [("effect", item.name, item.effect), ("beyond_controls", item.name, item.beyond_controls)]
+        numbers += [("control", name, effect) for name, effect in item.controls.items()]
+        for role, name, effect in numbers:
+            rows.append({"detector": item.detector, "role": role, "name": name, **asdict(effect), "outcome": item.outcome})
+    return rows
+
+
+def data_hash(value: Any) -> str:
+    """sha256 over JSON with floats to nine significant digits: the same on machines that round the tenth differently."""
+    return hashlib.sha256(json.dumps(_rounded(value), sort_keys=True).encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Of planprobe, Python and the packages that numbers depend on."""
+    found = {"planprobe": _version("planprobe"), "python": platform.python_version()}
+    return found | {package: _version(package) for package in PACKAGES}
+
+
+def file_hash(path: str | Path) -> str | None:
+    """sha256 of a file's bytes; None where there is none."""
+    path = Path(path)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _write_table(path: Path, rows: list[Row]) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    table = pyarrow.table({key: _column([row.get(key) for row in rows]) for key in columns})
+    write_atomic(path, lambda temporary: parquet.write_table(table, temporary))
+
+
+def _read_table(path: Path) -> list[Row]:
+    from pyarrow import parquet
+
+    return parquet.read_table(path).to_pylist()
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """One type a column: whole numbers beside fractions become fractions, anything beside text becomes text."""
+    values = [value.item() if hasattr(value, "item") else value for value in values]
+    kinds = {type(value) for value in values if value is not None}
+    if kinds <= {int, float} and len(kinds) == 2:
+        return [None if value is None else float(value) for value in values]
+    if len(kinds) > 1:
+        return [None if value is None else str(value) for value in values]
+    return values
+
+
+def _evidence_from(item: dict[str, Any], rows: list[Row]) -> Evidence:
+    effects = {key: _effect_from(item[key]) for key in ("effect", "beyond_controls")}
+    controls = {name: _effect_from(effect) for name, effect in item["controls"].items()}
+    return Evidence(**{**item, **effects, "controls": controls, "rows": rows})
+
+
+def _effect_from(fields: dict[str, Any]) -> Effect:
+    numbers = {key: math.nan if fields[key] is None else fields[key] for key in ("value", "low", "high")}
+    return Effect(**{**fields, **numbers})
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: it becomes null."""
+    return _map_floats(value, lambda number: number if math.isfinite(number) else None)
+
+
+def _rounded(value: Any) -> Any:
+    return _map_floats(value, lambda number: float(f"{number:.9g}") if math.isfinite(number) else repr(number))
+
+
+def _map_floats(value: Any, change) -> Any:
+    if isinstance(value, float):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _map_floats(part, change) for key, part in value.items()}
+    if isinstance(value, Iterable) and not isinstance(value, (str, bytes)):
+        return [_map_floats(part, change) for part in value]
+    return value

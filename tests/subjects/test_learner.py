@@ -1,0 +1,155 @@
+"""The learner on five tiny worlds whose values are known exactly: whichever fails says which piece broke."""
+
+import pytest
+import torch
+
+from planprobe.core.protocols import StepResult
+from planprobe.subjects.nets import make_net
+from planprobe.subjects.recipe import NetRecipe, TrainingRecipe
+from planprobe.subjects.training.collect import Collector
+from planprobe.subjects.training.learner import Learner
+from planprobe.subjects.training.losses import gae, vtrace
+
+BOARDS = 32
+
+
+class TinyWorld:
+    """Episodes of `length` steps on a 3 x 3 board; a rule says what is seen and what is earned."""
+
+    num_planes, num_actions, height, width = 1, 2, 3, 3
+    num_boards, device = BOARDS, torch.device("cpu")
+    length = 1
+
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+
+    def reset(self, level_ids=None):
+        self.t = torch.zeros(BOARDS, dtype=torch.int64)
+        self.cue = torch.randint(0, 2, (BOARDS,), generator=self.generator)
+        return self.show()
+
+    def show(self):
+        return self.seen().to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 1, 3, 3).clone()
+
+    def step(self, actions):
+        reward = self.earned(actions).float()
+        self.t += 1
+        done = self.t >= self.length
+        self.t[done] = 0
+        fresh = torch.randint(0, 2, (BOARDS,), generator=self.generator)
+        self.cue = torch.where(done, fresh, self.cue)
+        everywhere = torch.ones(BOARDS, dtype=torch.bool)
+        return StepResult(self.show(), reward, done, done.clone(), done, ~done & False, {"active": everywhere})
+
+
+class ConstantReward(TinyWorld):
+    def seen(self):
+        return torch.zeros(BOARDS)
+
+    def earned(self, actions):
+        return torch.ones(BOARDS)
+
+
+class ObservationDecides(TinyWorld):
+    def seen(self):
+        return self.cue
+
+    def earned(self, actions):
+        return 2 * self.cue - 1
+
+
+class DiscountDecides(TinyWorld):
+    length = 2
+
+    def seen(self):
+        return self.t
+
+    def earned(self, actions):
+        return self.t
+
+
+class ActionDecides(TinyWorld):
+    def seen(self):
+        return torch.zeros(BOARDS)
+
+    def earned(self, actions):
+        return 2 * actions - 1
+
+
+class MemoryDecides(TinyWorld):
+    """The cue is shown at the first step only; the action at the third earns 1 where it equals the cue."""
+
+    length = 3
+
+    def seen(self):
+        return torch.where(self.t == 0, 1 + self.cue, 0)
+
+    def earned(self, actions):
+        return (self.t == 2) * (2 * (actions == self.cue).long() - 1)
+
+
+def train(world, algorithm, updates, *, kind="drc", gamma=0.9, lr=1e-2):
+    torch.manual_seed(0)
+    net_recipe = NetRecipe(kind=kind, channels=8, num_ticks=1, num_blocks=1, head="pool", hidden=16)
+    net = make_net(net_recipe, planes=1, board=(3, 3), num_actions=2)
+    recipe = TrainingRecipe(algorithm=algorithm, lr=(lr, lr), gamma=gamma, entropy=(0.003, 0.003), grad_clip=5.0, num_minibatches=1)
+    collector = Collector(net, world, reset_memory=False, reward_scale=1.0, seed=0)
+    learner = Learner(net, recipe, seed=0)
+    for _ in range(updates):
+        learner.update(collector.collect(6), done_fraction=0.0)
+    return collector.collect(6)
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "impala"])
+class TestFiveWorlds:
+    def test_constant_reward_is_valued_at_one(self, algorithm):
+        batch = train(ConstantReward(), algorithm, 60)
+        assert (batch.values - 1).abs().mean() < 0.1
+
+    def test_observation_decides_the_value(self, algorithm):
+        batch = train(ObservationDecides(), algorithm, 80)
+        expected = 2.0 * batch.observations[:, :, 0, 0, 0] - 1
+        assert (batch.values - expected).abs().mean() < 0.1
+
+    def test_discount_decides_the_value(self, algorithm):
+        batch = train(DiscountDecides(), algorithm, 150, lr=5e-3)
+        expected = torch.where(batch.observations[:, :, 0, 0, 0] == 1, 1.0, 0.9)
+        assert (batch.values - expected).abs().mean() < 0.04
+
+    def test_action_decides_the_reward(self, algorithm):
+        batch = train(ActionDecides(), algorithm, 60)
+        assert batch.rewards.mean() > 0.9
+
+    def test_memory_decides_the_action(self, algorithm):
+        batch = train(MemoryDecides(), algorithm, 250, lr=5e-3)
+        assert batch.rewards.sum() / batch.trial_done.sum() > 0.9
+
+
+def test_without_memory_the_memory_world_cannot_be_learned():
+    batch = train(MemoryDecides(), "ppo", 60, kind="resnet")
+    assert batch.rewards.sum() / batch.trial_done.sum() < 0.4
+
+
+def test_gae_equals_the_sum_it_stands_for():
+    generator = torch.Generator().manual_seed(1)
+    rewards, values = torch.randn(7, 3, generator=generator), torch.randn(7, 3, generator=generator)
+    last, done = torch.randn(3, generator=generator), torch.rand(7, 3, generator=generator) < 0.3
+    gamma, lam = 0.9, 0.8
+    got = gae(rewards, values, done, last, gamma=gamma, lam=lam)
+    padded = torch.cat([values, last[None]])
+    for board in range(3):
+        for start in range(7):
+            total, weight = 0.0, 1.0
+            for t in range(start, 7):
+                keep = 0.0 if done[t, board] else 1.0
+                delta = rewards[t, board] + gamma * keep * padded[t + 1, board] - values[t, board]
+                total, weight = total + weight * delta, weight * gamma * lam * keep
+            assert got[start, board].item() == pytest.approx(float(total), abs=1e-5)
+
+
+def test_on_policy_vtrace_targets_are_lambda_returns():
+    generator = torch.Generator().manual_seed(2)
+    rewards, values = torch.randn(6, 4, generator=generator), torch.randn(6, 4, generator=generator)
+    last, done = torch.randn(4, generator=generator), torch.rand(6, 4, generator=generator) < 0.3
+    targets, _ = vtrace(torch.zeros(6, 4), rewards, values, done, last, gamma=0.95, lam=0.7)
+    assert torch.allclose(targets - values, gae(rewards, values, done, last, gamma=0.95, lam=0.7), atol=1e-5)

@@ -1,0 +1,165 @@
+"""Runs that are killed, resumed, refused or diverge."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from planprobe.core.errors import CheckpointError, RecipeError, TrainingDivergedError
+from planprobe.core.store import load_tensors, write_atomic
+from planprobe.subjects.recipe import load_recipe, make_recipe, recipe_to_toml
+from planprobe.subjects.training.train import RESUME_FILE, Trainer
+
+TINY = {
+    "name": "drc11-rl-maze9-s0",
+    "task": {"size": 9, "num_levels": 64, "time_limit": [8, 16], "warm_up_size": 7, "warm_up_frames": 640,
+             "near_fraction": 0.5, "thinking_steps": [1, 3], "thinking_fraction": 0.5},
+    "net": {"channels": 4, "num_ticks": 1, "head": "pool", "hidden": 8},
+    "training": {"frames": 1600, "num_boards": 16, "unroll": 5, "checkpoint_every": 320, "eval_every": 800,
+                 "num_eval_levels": 8},
+}  # fmt: skip
+FLAGSHIP = Path(__file__).parents[2] / "agents" / "drc33-rl-boxoban10-s0" / "recipe.toml"
+
+
+@pytest.fixture
+def recipe():
+    return make_recipe(TINY)
+
+
+def weights(folder):
+    return {k: v for k, v in load_tensors(folder / RESUME_FILE)[0].items() if k.startswith("net.")}
+
+
+def assert_same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[key], second[key]) for key in first)
+
+
+def test_resumed_run_ends_with_the_same_weights_bit_for_bit(recipe, tmp_path):
+    Trainer(recipe, tmp_path / "whole").run()
+    Trainer(recipe, tmp_path / "again").run(max_seconds=0)
+    while not (finished := Trainer(recipe, tmp_path / "again", resume=True)).run(max_seconds=0.1):
+        assert finished.frames < recipe.training.frames
+    assert_same(weights(tmp_path / "whole"), weights(tmp_path / "again"))
+    logs = [(tmp_path / run / "log.jsonl").read_text().splitlines() for run in ("whole", "again")]
+    frames = [[json.loads(line)["frames"] for line in log] for log in logs]
+    assert frames[0] == frames[1]
+
+
+def test_run_killed_at_any_moment_resumes_to_the_same_weights(recipe, tmp_path):
+    path = write_atomic(tmp_path / "tiny.toml", recipe_to_toml(recipe))
+    script = (
+        "import sys; from planprobe.subjects.recipe import load_recipe; import torch; torch.set_num_threads(1)\n"
+        "from planprobe.subjects.training.train import Trainer\n"
+        "Trainer(load_recipe(sys.argv[1]), sys.argv[2], resume=True).run()"
+    )
+    killed = tmp_path / "killed"
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([sys.executable, "-c", script, str(path), str(killed)], env=environment)
+    deadline = time.monotonic() + 120
+    while not (killed / RESUME_FILE).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    torch.set_num_threads(1)
+    Trainer(recipe, killed, resume=True).run()
+    Trainer(recipe, tmp_path / "whole").run()
+    assert_same(weights(tmp_path / "whole"), weights(killed))
+    assert not list(killed.glob(".*.tmp")) or (killed / RESUME_FILE).exists()
+
+
+def test_folder_with_a_run_is_neither_overwritten_nor_mixed(recipe, tmp_path):
+    Trainer(recipe, tmp_path).run(max_seconds=0)
+    before = (tmp_path / RESUME_FILE).read_bytes()
+    with pytest.raises(CheckpointError, match="--resume"):
+        Trainer(recipe, tmp_path)
+    with pytest.raises(CheckpointError, match="another recipe"):
+        Trainer(replace(recipe, seed=1), tmp_path, resume=True)
+    assert (tmp_path / RESUME_FILE).read_bytes() == before
+
+
+def test_diverged_run_keeps_the_last_good_checkpoint(recipe, tmp_path):
+    trainer = Trainer(recipe, tmp_path)
+    trainer.run(max_seconds=0)
+    before = weights(tmp_path)
+    with torch.no_grad():
+        trainer.net.encoder.weight.fill_(float("nan"))
+    with pytest.raises(TrainingDivergedError, match="last good checkpoint"):
+        trainer.run()
+    assert_same(before, weights(tmp_path))
+
+
+def test_truncated_resume_file_is_refused(recipe, tmp_path):
+    Trainer(recipe, tmp_path).run(max_seconds=0)
+    whole = (tmp_path / RESUME_FILE).read_bytes()
+    (tmp_path / RESUME_FILE).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="truncated"):
+        Trainer(recipe, tmp_path, resume=True)
+
+
+def test_impala_and_initial_weights_run_in_the_same_trainer(recipe, tmp_path):
+    first = Trainer(recipe, tmp_path / "first")
+    first.run()
+    impala = replace(recipe, training=replace(recipe.training, algorithm="impala", frames=160))
+    second = Trainer(impala, tmp_path / "second", initial_weights=first.net.state_dict())
+    assert_same(dict(first.net.state_dict()), dict(second.net.state_dict()))
+    assert second.run()
+
+
+@pytest.mark.skipif(not os.environ.get("PLANPROBE_BOXOBAN"), reason="PLANPROBE_BOXOBAN is not set")
+def test_flagship_recipe_runs_at_tiny_size(tmp_path):
+    recipe = load_recipe(FLAGSHIP)
+    tiny = replace(
+        recipe,
+        task=replace(recipe.task, num_levels=1000),
+        net=replace(recipe.net, channels=8),
+        training=replace(recipe.training, num_boards=4, unroll=4, frames=32, num_minibatches=1),
+    )
+    trainer = Trainer(tiny, tmp_path)
+    before = {key: value.clone() for key, value in trainer.net.state_dict().items()}
+    assert trainer.run()
+    assert trainer.net.num_layers == trainer.net.num_ticks == 3
+    assert trainer.net.board == (10, 10)
+    assert any(not torch.equal(before[key], value) for key, value in trainer.net.state_dict().items())
+
+
+class TestRecipes:
+    def test_toml_round_trip(self, recipe, tmp_path):
+        path = write_atomic(tmp_path / "r.toml", recipe_to_toml(recipe))
+        assert load_recipe(path) == recipe
+        assert load_recipe(path).hash() == recipe.hash()
+
+    def test_hash_covers_every_value(self, recipe):
+        assert replace(recipe, seed=5).hash() != recipe.hash()
+        assert replace(recipe, training=replace(recipe.training, gamma=0.5)).hash() != recipe.hash()
+
+    @pytest.mark.parametrize(
+        ("table", "message"),
+        [
+            ({"training": {"entrpoy": [0.1, 0.1]}}, "Did you mean 'entropy'"),
+            ({"trainin": {}}, "Did you mean 'training'"),
+            ({"training": {"frames": "many"}}, "must be of type int"),
+            ({"training": {"frames": True}}, "must be of type int"),
+            ({"training": {"lr": [1e-3]}}, "list of 2"),
+            ({"training": 3}, "must be a table"),
+            ({"training": {"algorithm": "pppo"}}, "Did you mean 'ppo'"),
+            ({"task": {"warm_up_frames": 10}, "net": {"head": "flatten"}}, "flattened head"),
+        ],
+    )
+    def test_wrong_recipes_are_refused_with_the_nearest_name(self, table, message):
+        with pytest.raises(RecipeError, match=message):
+            make_recipe({"name": "x", **table})
+
+    def test_missing_and_malformed_files(self, tmp_path):
+        with pytest.raises(RecipeError, match="no recipe at"):
+            load_recipe(tmp_path / "none.toml")
+        (tmp_path / "bad.toml").write_text("name = ")
+        with pytest.raises(RecipeError, match="not a TOML file"):
+            load_recipe(tmp_path / "bad.toml")

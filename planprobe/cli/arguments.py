@@ -13,7 +13,7 @@ from tyro.conf import arg, subcommand
 from planprobe.core.errors import PlanprobeError
 
 if TYPE_CHECKING:
-    from planprobe.subjects.zoo import Agent
+    from planprobe.subjects.agent import Agent
 
 Options = TypeVar("Options")
 

@@ -23,7 +23,7 @@ from planprobe.core.records import Row
 
 if TYPE_CHECKING:
     from planprobe.core.levels import LevelSet
-    from planprobe.subjects.zoo import Agent
+    from planprobe.subjects.agent import Agent
 
 
 @dataclass(frozen=True)

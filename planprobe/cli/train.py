@@ -91,8 +91,9 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
 
 
 def _find_recipe(spec: str) -> Recipe:
+    from planprobe.subjects.agent import RECIPE_FILE
     from planprobe.subjects.recipe import load_recipe
-    from planprobe.subjects.zoo import RECIPE_FILE, agents_folder, list_agents
+    from planprobe.subjects.zoo import agents_folder, list_agents
 
     if not Path(spec).exists() and spec in list_agents():
         return load_recipe(agents_folder() / spec / RECIPE_FILE)
@@ -101,7 +102,7 @@ def _find_recipe(spec: str) -> Recipe:
 
 def _check_folder(folder: Path, *, resume: bool) -> None:
     """Find out before levels are generated, which takes a minute for a large bank."""
-    from planprobe.subjects.zoo import RESUME_FILE
+    from planprobe.subjects.agent import RESUME_FILE
 
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):

@@ -207,8 +207,9 @@ def _prepare(per_level: np.ndarray, statistic: Statistic | None) -> tuple[np.nda
 
 
 def _effects(
-    parts: list[np.ndarray], statistic: Statistic, weights: np.ndarray, unit: str, interval: Interval, *, test: bool
-) -> list[Effect]:
+    parts: list[np.ndarray], statistic: Callable[[list[np.ndarray]], np.ndarray], weights: np.ndarray, unit: str,
+    interval: Interval, *, test: bool,
+) -> list[Effect]:  # fmt: skip
     """One Effect a cell. `statistic` reads a list of sums, one for each part; a part of one cell serves all cells."""
     if interval not in get_args(Interval):
         raise unknown_name("interval", interval, get_args(Interval))

@@ -156,7 +156,7 @@ def _chance_of_first_moves(levels: LevelSet, name: str) -> Row:
     """What an agent gets that only knows where the walls beside it are; exact, so its interval is a point."""
     num_wrong = _at_start(wrong_moves(distances_to_goal(levels)[0]), levels).sum(1)
     num_optimal = _optimal_first_moves(levels).sum(1)
-    value = float((num_optimal / (num_optimal + num_wrong)).to(torch.float64).mean())
+    value = float((num_optimal.to(torch.float64) / (num_optimal + num_wrong)).mean())
     return _row(name, Condition(policy="any open move"), FIRST_MOVE, value, value, value, len(levels))
 
 

@@ -49,6 +49,7 @@ def write_results(folder: str | Path, verdict: Verdict, tables: dict[str, list[R
     """Write all but figures and report; verdict.json comes last. Raises: OutputError (cannot be written)."""
     folder = Path(folder)
     named_rows = {item.detector: item.rows for item in verdict.evidence} | (tables or {})
+    named_rows = {name: [_plain_row(row) for row in rows] for name, rows in named_rows.items()}
     for name, rows in named_rows.items():
         _write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
     _write_table(folder / EVIDENCE_FILE, evidence_rows(verdict.evidence))
@@ -65,10 +66,11 @@ def load_results(folder: str | Path) -> Results:
         document = json.loads((folder / VERDICT_FILE).read_text())
     except (OSError, ValueError) as error:
         raise OutputError(
-            f"'{folder}' holds no readable {VERDICT_FILE}: {error}.\n  Make one with: planprobe study AGENT --out {folder}"
+            f"'{folder}' holds no readable {VERDICT_FILE}: {error}.\n"
+            f"  Make one with: planprobe study AGENT --out {folder}"
         ) from None
     if document.get("schema") != SCHEMA:
-        raise OutputError(f"'{folder}' was written with schema {document.get('schema')}, this reads {SCHEMA}; run the study anew.")
+        raise OutputError(f"'{folder}' has schema {document.get('schema')}, this reads {SCHEMA}; run the study anew.")
     tables = {path.stem: _read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
     evidence = [_evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
     keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance")
@@ -82,12 +84,12 @@ def evidence_rows(evidence: Sequence[Evidence]) -> list[Row]:
         numbers = [("effect", item.name, item.effect), ("beyond_controls", item.name, item.beyond_controls)]
         numbers += [("control", name, effect) for name, effect in item.controls.items()]
         for role, name, effect in numbers:
-            rows.append({"detector": item.detector, "role": role, "name": name, **asdict(effect), "outcome": item.outcome})
+            rows.append({"detector": item.detector, "outcome": item.outcome, "role": role, "name": name, **asdict(effect)})
     return rows
 
 
 def data_hash(value: Any) -> str:
-    """sha256 over JSON with floats to nine significant digits: the same on machines that round the tenth differently."""
+    """sha256 over JSON with floats to nine significant digits: alike on machines that round the tenth differently."""
     return hashlib.sha256(json.dumps(_rounded(value), sort_keys=True).encode()).hexdigest()
 
 
@@ -125,9 +127,13 @@ def _read_table(path: Path) -> list[Row]:
     return parquet.read_table(path).to_pylist()
 
 
+def _plain_row(row: Row) -> Row:
+    """numpy's numbers as Python's."""
+    return {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
+
+
 def _column(values: list[Any]) -> list[Any]:
     """One type a column: whole numbers beside fractions become fractions, anything beside text becomes text."""
-    values = [value.item() if hasattr(value, "item") else value for value in values]
     kinds = {type(value) for value in values if value is not None}
     if kinds <= {int, float} and len(kinds) == 2:
         return [None if value is None else float(value) for value in values]

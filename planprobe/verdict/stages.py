@@ -55,4 +55,4 @@ def steer_plan(opened: OpenedPolicy, directions: PlanDirections, material: Mater
 def _without(rows: list[Row], measure: str) -> list[Row]:
     """Rows less the columns of a measure: those of an episode cut after one step say nothing about solving."""
     kept = [{key: value for key, value in row.items() if not key.startswith(f"{measure}_")} for row in rows]
-    return [{**row, "judged_by": "solved" if measure == "first_move" else "first_move"} for row in kept]
+    return [{**row, "measure": "solved" if measure == "first_move" else "first_move"} for row in kept]

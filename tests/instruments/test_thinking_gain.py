@@ -102,7 +102,7 @@ def test_warming_up_is_not_thinking(mazes):
 def test_the_number_of_steps_is_chosen_on_other_levels(mazes):
     with pytest.raises(TooFewLevelsError, match="another split"):
         run(Wavefront(), mazes, choice_levels=mazes)
-    turned = type(mazes)(mazes.boards.rot90(1, (1, 2)), mazes.players, "turned")
+    turned = type(mazes)(mazes.boards.rot90(1, (1, 2)).contiguous(), mazes.players.clone(), "turned")
     turned.players.copy_((10 - mazes.players % 11) * 11 + mazes.players // 11)
     with pytest.raises(TooFewLevelsError, match="0 of 120"):
         run(Wavefront(), mazes, choice_levels=turned)

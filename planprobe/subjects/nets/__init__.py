@@ -7,9 +7,10 @@ from planprobe.subjects.envs.board_env import BoardEnv
 from planprobe.subjects.nets.base import Net
 from planprobe.subjects.nets.drc import DRC
 from planprobe.subjects.nets.feedforward import ResNet
+from planprobe.subjects.nets.lstm import LSTM
 from planprobe.subjects.recipe import NetRecipe
 
-NETS = {"drc": DRC, "resnet": ResNet}
+NETS = {"drc": DRC, "resnet": ResNet, "lstm": LSTM}
 
 
 def make_net(recipe: NetRecipe, *, planes: int, board: tuple[int, int], num_actions: int) -> Net:
@@ -20,6 +21,8 @@ def make_net(recipe: NetRecipe, *, planes: int, board: tuple[int, int], num_acti
     shared |= {"channels": recipe.channels, "head": recipe.head, "hidden": recipe.hidden}
     if recipe.kind == "resnet":
         return ResNet(num_blocks=recipe.num_blocks, **shared)
+    if recipe.kind == "lstm":
+        return LSTM(forget_bias=recipe.forget_bias, **shared)
     return DRC(
         num_layers=recipe.num_layers,
         num_ticks=recipe.num_ticks,

@@ -21,7 +21,8 @@ class Net(nn.Module):
     """Base of board nets. Follows `core.protocols.Policy`.
 
     Args: planes C_in of the observation; board (H, W); num_actions A; channels C; hidden units of the head; head
-    'flatten' (Guez: one weight a square, fixed board size) or 'pool' (size-free); feature_channels C_f into the head.
+    'flatten' (Guez: one weight a square, fixed board size) or 'pool' (size-free); feature_channels C_f into the head; head_board
+    where it reads another size than the board.
     """
 
     num_ticks = 1
@@ -29,11 +30,19 @@ class Net(nn.Module):
     size_free: bool
 
     def __init__(
-        self, *, planes: int, board: tuple[int, int], num_actions: int, head: str, hidden: int, feature_channels: int
+        self,
+        *,
+        planes: int,
+        board: tuple[int, int],
+        num_actions: int,
+        head: str,
+        hidden: int,
+        feature_channels: int,
+        head_board: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         self.planes, self.board, self.num_actions = planes, tuple(board), num_actions
-        self.head = make_head(head, feature_channels, self.board, hidden, num_actions)
+        self.head = make_head(head, feature_channels, head_board or self.board, hidden, num_actions)
         self.size_free = head != "flatten"
         self.hook_encode, self.hook_policy, self.hook_value = nn.Identity(), nn.Identity(), nn.Identity()
 

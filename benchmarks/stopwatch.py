@@ -1,0 +1,26 @@
+"""Timing shared by the benchmarks: alternate the contenders, so that a busy moment hits them alike, and take medians."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+
+
+def seconds_each(contenders: dict[str, Callable[[], object]], *, rounds: int = 7) -> dict[str, float]:
+    """Median seconds a call of each contender, after one warm-up call of each."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for run in contenders.values():
+        run()
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    return {name: statistics.median(part) for name, part in times.items()}
+
+
+def report(what: str, numbers: dict[str, float], unit: str, promise: str) -> None:
+    print(f"\n{what}  (promise: {promise})")
+    for name, value in numbers.items():
+        print(f"  {name:44s} {value:12,.2f} {unit}")

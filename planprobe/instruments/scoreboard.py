@@ -1,0 +1,135 @@
+"""Who reads what how well: confusions of every reader on every test level, over all probe seeds.
+
+A *reader* is anything that predicts a label map: a probe at a site, or one of its controls. Each seed is another split of
+the levels. What a reader got right on a level is added up over the seeds in which that level was a test level, and the
+level stays the unit of every interval. Among several readers the better one is always chosen on the valid levels of the
+same seed, so that no test level has a say in the choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from planprobe.core.errors import ShapeError
+from planprobe.instruments.concepts import NEVER, Labels
+from planprobe.instruments.metrics import count_confusions, macro_f1
+
+STEP_BINS = {"0-1": 0, "2-4": 2, "5-9": 5, "10+": 10}
+PUSH_BINS = {"0": 0, "1": 1, "2-3": 2, "4+": 4}
+"""Bins of the horizon by their first value; a label without an event is in the bin 'never'."""
+
+BINS = {"steps": (*STEP_BINS, "never"), "pushes": (*PUSH_BINS, "never")}
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known about the N rows under one label source.
+
+    labels (N,) int64, -1 left out; bins[unit] (N,) int64: position in BINS[unit], -1 none; subsets[name] (N,) bool.
+    """
+
+    labels: Tensor
+    bins: dict[str, Tensor]
+    subsets: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One reader on the levels of one or several seeds.
+
+    valid: macro-F1 on the valid rows, mean over seeds. counts (L, K, K): confusions. subsets[name] (L, K, K).
+    recalls[unit] (L, bins, 2): rows read right, rows. readers: who was chosen in each seed. test_scores: macro-F1 by seed.
+    """
+
+    valid: float
+    counts: np.ndarray
+    subsets: dict[str, np.ndarray]
+    recalls: dict[str, np.ndarray]
+    readers: tuple[str, ...]
+    test_scores: tuple[float, ...]
+
+
+class Scoreboard:
+    """Tallies of readers by (label source, reader, seed). num_levels L; levels are named 0..L - 1."""
+
+    def __init__(self, num_levels: int, num_classes: int) -> None:
+        self.num_levels, self.num_classes = num_levels, num_classes
+        self.tested = np.zeros(num_levels, dtype=bool)
+        self._tallies: dict[tuple[str, str], list[Tally]] = {}
+
+    def add(
+        self, source: str, reader: str, truth: Truth, test_rows: Tensor, level_index: Tensor, predicted: Tensor, *,
+        valid: float,
+    ) -> None:  # fmt: skip
+        """Enter what a reader predicted (test rows,) in the present seed; level_index (N,) of all rows."""
+        labels, levels = truth.labels[test_rows], level_index[test_rows]
+        self.tested[levels.unique().cpu().numpy()] = True
+
+        def count(true: Tensor) -> np.ndarray:
+            return count_confusions(
+                true, predicted, num_classes=self.num_classes, level_index=levels, num_levels=self.num_levels
+            )
+
+        counts = count(labels)
+        subsets = {name: count(labels.masked_fill(~mask[test_rows], -1)) for name, mask in truth.subsets.items()}
+        recalls = {
+            unit: _recall_counts(bins[test_rows], labels, predicted, levels, len(BINS[unit]), self.num_levels)
+            for unit, bins in truth.bins.items()
+        }
+        score = float(macro_f1(counts.sum(0)))
+        tally = Tally(valid, counts, subsets, recalls, (reader,), (score,))
+        self._tallies.setdefault((source, reader), []).append(tally)
+
+    def best_of(self, source: str, readers: Sequence[str]) -> Tally:
+        """In each seed the reader that did best on the valid levels; their tallies added up."""
+        by_seed = zip(*(self._tallies[source, reader] for reader in readers), strict=True)
+        chosen = [max(tallies, key=lambda tally: np.nan_to_num(tally.valid, nan=-1.0)) for tallies in by_seed]
+        first = chosen[0]
+        return Tally(
+            float(np.mean([tally.valid for tally in chosen])),
+            sum(tally.counts for tally in chosen)[self.tested],
+            {name: sum(tally.subsets[name] for tally in chosen)[self.tested] for name in first.subsets},
+            {unit: sum(tally.recalls[unit] for tally in chosen)[self.tested] for unit in first.recalls},
+            tuple(tally.readers[0] for tally in chosen),
+            tuple(tally.test_scores[0] for tally in chosen),
+        )
+
+
+def bin_horizon(horizon: Tensor, labels: Tensor, unit: str) -> Tensor:
+    """Position in BINS[unit] of each row (N,), -1 where the row is left out; horizon (N,) in steps or pushes."""
+    if unit not in BINS:
+        raise ShapeError(f"horizons are in 'steps' or 'pushes', not '{unit}'.")
+    edges = torch.tensor(list((STEP_BINS if unit == "steps" else PUSH_BINS).values()), device=horizon.device)
+    bins = torch.searchsorted(edges, horizon.to(torch.int64), right=True) - 1
+    bins = torch.where(labels == NEVER, len(edges), bins)
+    return bins.masked_fill(labels < 0, -1)
+
+
+def make_truth(labels: Tensor, horizon: Tensor, pushes: Tensor, subsets: dict[str, Tensor]) -> Truth:
+    """Of the N rows of one label source; the pushes bins only where something is pushed at all."""
+    bins = {"steps": bin_horizon(horizon, labels, "steps")}
+    if bool((pushes > 0).any()):
+        bins["pushes"] = bin_horizon(pushes, labels, "pushes")
+    return Truth(labels, bins, subsets)
+
+
+def differing_states(first: Labels, second: Labels) -> Tensor:
+    """States whose two label maps disagree on some square that is a row in both, (M,) bool."""
+    return ((first.values != second.values) & first.is_row & second.is_row).flatten(1).any(1)
+
+
+def _recall_counts(
+    bins: Tensor, labels: Tensor, predicted: Tensor, levels: Tensor, num_bins: int, num_levels: int
+) -> np.ndarray:
+    """(L, bins, 2): rows read right, rows."""
+    kept = bins >= 0
+    cells = levels[kept] * num_bins + bins[kept]
+    right = (predicted.to(torch.int64) == labels)[kept].double()
+    total = torch.bincount(cells, minlength=num_levels * num_bins).double()
+    hits = torch.bincount(cells, weights=right, minlength=num_levels * num_bins)
+    return torch.stack([hits, total], dim=-1).view(num_levels, num_bins, 2).cpu().numpy()

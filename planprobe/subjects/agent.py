@@ -1,0 +1,119 @@
+"""One agent: a policy with its recipe and scorecard, read from a folder or made by a factory of yours."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from planprobe.core.errors import CheckpointError, UnknownAgentError
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import EnvMaker
+from planprobe.core.protocols import Policy
+from planprobe.core.store import load_strictly, load_tensors
+from planprobe.subjects.envs.catalog import make_env, named_levels
+from planprobe.subjects.nets import make_net_for
+from planprobe.subjects.recipe import Recipe, TaskRecipe, load_recipe
+from planprobe.subjects.scorecard import NUM_LEVELS
+from planprobe.subjects.training.evaluate import env_maker
+
+RECIPE_FILE, WEIGHTS_FILE, METRICS_FILE, CARD_FILE = "recipe.toml", "weights.safetensors", "metrics.json", "CARD.md"
+RESUME_FILE = "resume.safetensors"
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A policy with everything needed to put it to work.
+
+    net: untouched by instruments, which open a copy. recipe: task, net and training. metrics: its scorecard, empty
+    where none was published. folder: None for agents made by a factory. frames: environment steps it was trained for.
+    """
+
+    name: str
+    net: Policy
+    recipe: Recipe
+    metrics: dict[str, Any] = field(default_factory=dict)
+    folder: Path | None = None
+    frames: int = 0
+
+    @property
+    def task(self) -> TaskRecipe:
+        return self.recipe.task
+
+    @property
+    def make_env(self) -> EnvMaker:
+        """Environments of its task for evaluation, as instruments take them."""
+        return env_maker(self.task)
+
+    def levels(self, name: str = "test", num_levels: int = NUM_LEVELS) -> LevelSet:
+        """A named level set of its task; see `envs.catalog.named_levels`."""
+        return named_levels(self.task, name, num_levels)
+
+
+def load_folder(folder: Path, file: Path | None = None) -> Agent:
+    """Load an agent's folder or a run's. file: where one weights file was named.
+
+    Raises: CheckpointError (nothing there, truncated, foreign, of another recipe, other shapes); RecipeError.
+    """
+    candidates = [folder / WEIGHTS_FILE, folder / RESUME_FILE]
+    file = file or next((path for path in candidates if path.is_file()), None)
+    if file is None:
+        raise CheckpointError(
+            f"'{folder}' holds neither {WEIGHTS_FILE} (an agent) nor {RESUME_FILE} (a training run).\n"
+            "  Next: planprobe train RECIPE.toml writes the one, planprobe agents publish RUN the other."
+        )
+    tensors, metadata = load_tensors(file)
+    recipe = load_recipe(folder / RECIPE_FILE)
+    if metadata.get("recipe_hash") != recipe.hash():
+        raise CheckpointError(
+            f"'{file}' belongs to another recipe than '{folder / RECIPE_FILE}'; nothing was loaded.\n"
+            "  Next: put the recipe back that it was trained with, or train anew with this one."
+        )
+    if file.name != WEIGHTS_FILE:
+        tensors = {key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")}
+    env = make_env(recipe.task, _smallest_bank(recipe.task), 1, training=False)
+    net = make_net_for(recipe.net, env)
+    load_strictly(net, tensors, where=f"'{file}'")
+    net = net.to(memory_format=torch.channels_last).eval()
+    return Agent(recipe.name, net, recipe, _read_metrics(folder), folder, int(metadata.get("frames", 0)))
+
+
+def _read_metrics(folder: Path) -> dict[str, Any]:
+    path = folder / METRICS_FILE
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"'{path}' is not JSON: {error}.\n  Next: publish the agent anew.") from None
+
+
+def _smallest_bank(task: TaskRecipe) -> LevelSet:
+    """One empty level of the task's size: all that a net needs to know its shapes."""
+    size = 10 if task.kind == "boxoban" else task.size
+    return LevelSet(torch.zeros(1, size, size, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
+
+
+def load_factory(module: str, factory: str) -> Agent:
+    """Import `module` and call its `factory`; see `zoo.load_agent`. Raises: UnknownAgentError."""
+    spec = f"{module}:{factory}"
+    try:
+        make_agent = getattr(importlib.import_module(module), factory)
+    except (ImportError, AttributeError) as error:
+        raise UnknownAgentError(
+            f"cannot load '{spec}': {error}.\n  Next: check that the module can be imported from here."
+        ) from None
+    made = make_agent()
+    if isinstance(made, Agent):
+        return made
+    policy, task = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    if not isinstance(policy, Policy) or not isinstance(task, TaskRecipe):
+        raise UnknownAgentError(
+            f"'{spec}' returned {type(made).__name__}; it must return an Agent, or a pair (policy, TaskRecipe).\n"
+            "  A policy has initial_state(num_boards, board) and step(observation, state): planprobe.core.protocols."
+        )
+    return Agent(spec, policy, Recipe(name=spec, task=task))

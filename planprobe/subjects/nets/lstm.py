@@ -1,0 +1,72 @@
+"""A plain LSTM on the flattened board: the net that every recurrent-RL library has, so that trainers can be compared.
+
+It is a ConvLSTM on a board of one square with 1x1 kernels, and shares the cell, the taps and the deferred weight
+gradient with the DRC.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from planprobe.core.protocols import State
+from planprobe.subjects.nets.base import Net, Taps
+from planprobe.subjects.nets.deferred_conv import DeferredConv2d
+from planprobe.subjects.nets.lstm_cell import fused_cell, tapped_cell
+
+SITES = ("i", "f", "g", "c", "o", "h")
+
+
+class LSTM(Net):
+    """`channels` units on a linear encoding of the board; memory (h, c), each (B, C, 1, 1)."""
+
+    def __init__(
+        self,
+        *,
+        planes: int,
+        board: tuple[int, int],
+        num_actions: int,
+        channels: int = 128,
+        head: str = "flatten",
+        hidden: int = 64,
+        forget_bias: float = 1.0,
+    ) -> None:
+        super().__init__(
+            planes=planes,
+            board=board,
+            num_actions=num_actions,
+            head=head,
+            hidden=hidden,
+            feature_channels=channels,
+            head_board=(1, 1),
+        )
+        self.channels, self.size_free = channels, False
+        self.encoder = nn.Linear(planes * board[0] * board[1], channels)
+        self.drive = nn.Linear(channels, 4 * channels)
+        self.recur = DeferredConv2d(channels, 4 * channels, kernel_size=1)
+        self.ticks = nn.ModuleList([nn.ModuleList([Taps(SITES)])])
+        with torch.no_grad():
+            self.drive.bias[channels : 2 * channels] += forget_bias
+
+    def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
+        zeros = self.encoder.weight.new_zeros(num_boards, self.channels, 1, 1)
+        return (zeros, zeros)
+
+    def encode(self, observation: Tensor) -> Tensor:
+        flat = observation.flatten(1).to(self.encoder.weight.dtype)
+        return torch.relu(self.encoder(flat))[:, :, None, None]
+
+    def drives(self, encoding: Tensor) -> tuple[Tensor, ...]:
+        return (self.drive(encoding.flatten(1))[:, :, None, None],)
+
+    def begin_unroll(self, board: tuple[int, int]) -> None:
+        self.recur.begin()
+
+    def end_unroll(self) -> None:
+        self.recur.end()
+
+    def advance(self, drives: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
+        (drive,), (h, c), taps = drives, state, self.ticks[0][0]
+        pre = self.recur(h) + drive
+        h, c = tapped_cell(pre, c, taps) if taps.tapped else fused_cell(pre, c)
+        return h, (h, c)

@@ -1,0 +1,93 @@
+"""The rules of the verdict, on evidence made up by hand: every reading, and everything that must not lead to one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from planprobe.core.records import Evidence, Verdict
+from planprobe.verdict.judge import NOT_CALIBRATED, READINGS, headline, judge
+from verdict_sample import SOLVES, effect, evidence
+
+CASES = [
+    ({"D1": "supported", "D2": "supported", "D7": "supported", "D10": "supported"}, "plans"),
+    ({"D1": "supported", "D2": "supported", "D7": "supported"}, "cannot say"),
+    ({"D1": "supported", "D7": "supported", "D10": "supported"}, "cannot say"),
+    ({"D1": "supported", "D4": "supported", "D7": "supported"}, "cannot say"),
+    ({"D1": "refuted", "D4": "refuted", "D7": "refuted"}, "does not plan"),
+    ({"D1": "refuted", "D4": "inconclusive", "D7": "refuted"}, "does not plan"),
+    ({"D1": "refuted", "D4": "refuted", "D7": "inconclusive"}, "cannot say"),
+    ({"D1": "refuted", "D4": "supported", "D7": "refuted"}, "plan present but unused"),
+    ({"D1": "inconclusive", "D4": "supported", "D7": "refuted"}, "plan present but unused"),
+    ({"D1": "supported", "D4": "supported", "D7": "refuted"}, "cannot say"),
+    ({"D1": "refuted", "D4": "supported", "D7": "inconclusive"}, "cannot say"),
+    ({"D1": "refuted", "D4": "supported"}, "cannot say"),
+    ({"D4": "supported", "D7": "refuted", "D9": "supported"}, "cannot say"),
+    ({"D11": "supported", "D10": "refuted"}, "adapts without planning"),
+    ({"D11": "supported"}, "cannot say"),
+    ({}, "cannot say"),
+]
+
+
+def judged(outcomes: dict[str, str], **options) -> Verdict:
+    items = [evidence(detector, outcome) for detector, outcome in outcomes.items()]
+    return judge(items, agent="some-agent", solve_rate=options.pop("solve_rate", SOLVES), **options)
+
+
+@pytest.mark.parametrize(("outcomes", "reading"), CASES)
+def test_reading(outcomes: dict[str, str], reading: str):
+    verdict = judged(outcomes)
+    assert verdict.reading == reading
+    assert verdict.reading in READINGS
+    assert any(reason.startswith("leaning:") for reason in verdict.reasons) == (reading == "cannot say")
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_no_reading_is_shown_without_the_warning(reading: str):
+    verdict = replace(judged({"D1": "supported"}), reading=reading)
+    assert not verdict.calibrated
+    assert NOT_CALIBRATED in headline(verdict)
+    assert NOT_CALIBRATED not in headline(replace(verdict, calibrated=True))
+
+
+def test_training_failure_is_not_falsification():
+    verdict = judged({"D1": "refuted", "D4": "refuted", "D7": "refuted"}, solve_rate=effect(0.1))
+    assert verdict.reading == "cannot say"
+    assert "training failure" in verdict.reasons[0]
+    assert any("better trained" in item for item in verdict.missing)
+
+
+def test_a_weak_agent_may_still_be_shown_to_plan():
+    outcomes = dict.fromkeys(("D1", "D2", "D7", "D10"), "supported")
+    assert judged(outcomes, solve_rate=effect(0.1)).reading == "plans"
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "why"),
+    [
+        (evidence("D1", "refuted", power=0.3), "power 0.30"),
+        (evidence("D1", "supported", beyond=0.01), "reaches zero"),
+    ],
+)
+def test_an_outcome_that_does_not_count_is_named(spoilt: Evidence, why: str):
+    verdict = judge([spoilt, evidence("D7", "refuted")], agent="a", solve_rate=SOLVES)
+    assert verdict.reading == "cannot say"
+    assert any(why in reason for reason in verdict.reasons)
+    assert any(item.startswith("D1: a settled outcome") for item in verdict.missing)
+
+
+def test_nothing_is_invented():
+    """What was not measured is missing, and each reason speaks of evidence that is there."""
+    verdict = judged({"D4": "supported"})
+    for detector in ("D1", "D2", "D7", "D10"):
+        assert any(item.startswith(detector) for item in verdict.missing)
+    assert [reason.split()[0] for reason in verdict.reasons] == ["D4", "leaning:"]
+    assert any("organisms" in item for item in verdict.missing)
+
+
+def test_causal_evidence_comes_first_and_order_does_not_matter():
+    outcomes = {"D4": "supported", "D1": "refuted", "D7": "refuted"}
+    verdict = judged(outcomes)
+    assert [item.detector for item in verdict.evidence] == ["D7", "D1", "D4"]
+    assert judged(dict(reversed(outcomes.items()))) == verdict

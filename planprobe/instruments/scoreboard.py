@@ -89,12 +89,13 @@ class Scoreboard:
         """In each seed the reader that did best on the valid levels; their tallies added up."""
         by_seed = zip(*(self._tallies[source, reader] for reader in readers), strict=True)
         chosen = [max(tallies, key=lambda tally: np.nan_to_num(tally.valid, nan=-1.0)) for tallies in by_seed]
-        first = chosen[0]
+        subsets = set.intersection(*(set(tally.subsets) for tally in chosen))  # readers of other labels have none
+        units = set.intersection(*(set(tally.recalls) for tally in chosen))
         return Tally(
             float(np.mean([tally.valid for tally in chosen])),
             sum(tally.counts for tally in chosen)[self.tested],
-            {name: sum(tally.subsets[name] for tally in chosen)[self.tested] for name in first.subsets},
-            {unit: sum(tally.recalls[unit] for tally in chosen)[self.tested] for unit in first.recalls},
+            {name: sum(tally.subsets[name] for tally in chosen)[self.tested] for name in sorted(subsets)},
+            {unit: sum(tally.recalls[unit] for tally in chosen)[self.tested] for unit in sorted(units)},
             tuple(tally.readers[0] for tally in chosen),
             tuple(tally.test_scores[0] for tally in chosen),
         )

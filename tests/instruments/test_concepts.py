@@ -142,15 +142,15 @@ def test_two_boxes_have_their_own_directions_and_one_square_can_serve_both():
 # against a scalar player ---------------------------------------------------------------------------------------------
 def scalar_events(levels, level, actions, start):
     """First entry, exit, push and arrival on every square from step `start`, by the rules of the game."""
-    board, here = levels.boards[level].flatten(), int(levels.players[level])
-    boxes = set((board & BOX).nonzero().flatten().tolist())
+    board, here = levels.boards[level].flatten().tolist(), int(levels.players[level])
+    boxes = {square for square, code in enumerate(board) if code & BOX}
     offsets = move_offsets(levels.width).tolist()
     first = {name: {} for name in (ENTRY, EXIT, PUSH, ARRIVAL)}
     num_pushes = 0
     for step, action in enumerate(actions):
         ahead, beyond = here + offsets[action], here + 2 * offsets[action]
         pushes = ahead in boxes
-        blocked = bool(board[ahead] & WALL) or (pushes and (bool(board[beyond] & WALL) or beyond in boxes))
+        blocked = board[ahead] & WALL or (pushes and (board[beyond] & WALL or beyond in boxes))
         if action == NOOP or blocked:
             continue
         seen = {ENTRY: ahead, EXIT: here} | ({PUSH: ahead, ARRIVAL: beyond} if pushes else {})
@@ -172,16 +172,17 @@ def test_every_label_of_random_play_is_that_of_a_scalar_player():
     states = sample_states(rollout, per_level=4, seed=0)
     futures, floor = behaviour_futures(rollout, states), floor_mask(levels, rollout, states)
     assert rollout.pushed.sum() > 20, "the sample should hold pushes"
-    labels = {
-        name: CONCEPTS[name].label(futures, height=7, width=7, floor=floor) for name in (ENTRY, EXIT, PUSH, ARRIVAL)
-    }
+    found = {}
+    for name in (ENTRY, EXIT, PUSH, ARRIVAL):
+        labels = CONCEPTS[name].label(futures, height=7, width=7, floor=floor)
+        found[name] = torch.stack([labels.values.to(torch.int16), labels.horizon, labels.pushes], -1).flatten(1, 2).tolist()
     for row, (level, start) in enumerate(zip(states.board_ids.tolist(), states.steps.tolist(), strict=True)):
         actions = script[: int(rollout.lengths[level])].tolist()
         expected = scalar_events(levels, level, actions, start)
-        for name, found in labels.items():
+        for name in found:
             for square in floor[row].flatten().nonzero().flatten().tolist():
-                seen = [int(part[row].flatten()[square]) for part in (found.values, found.horizon, found.pushes)]
-                assert seen == list(expected[name].get(square, (0, -1, -1))), (name, level, start, square)
+                event = list(expected[name].get(square, (0, -1, -1)))
+                assert found[name][row][square] == event, (name, level, start, square)
 
 
 # states --------------------------------------------------------------------------------------------------------------

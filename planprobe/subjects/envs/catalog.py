@@ -67,8 +67,8 @@ def named_levels(task: TaskRecipe, name: str, num_levels: int) -> LevelSet:
     """A split of a task, or one of its harder held-out sets.
 
     'medium', Sokoban: levels of the test split with one box more than training ever showed. Boxoban: medium/valid.
-    'far', mazes: layouts and goals of the test split, the start redrawn among squares at least `far_distance` steps from
-    the goal with an open move that is not optimal: in a dead end a first move decides nothing.
+    'far', mazes: layouts and goals of the test split, the start redrawn among squares at least `far_distance` steps
+    from the goal with an open move that is not optimal: in a dead end a first move decides nothing.
     Raises: RecipeError (unknown set or task).
     """
     if name not in level_set_names(task):

@@ -1,0 +1,93 @@
+"""The front door: help without waiting, exit codes, one message an error."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from planprobe.cli import main as front_door
+
+HELP_BUDGET_SECONDS = 0.3
+SLOW_MACHINE = 3  # other jobs may hold the cores
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "planprobe", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_help_is_quick_and_names_every_verb(record_property):
+    took = []
+    for _ in range(3):
+        start = time.perf_counter()
+        result = _run("--help")
+        took.append(time.perf_counter() - start)
+    record_property("help_seconds", min(took))
+    print(f"planprobe --help: {1000 * min(took):.0f} ms")
+    assert result.returncode == 0
+    assert all(f"\n  {verb} " in result.stdout for verb in front_door.VERBS)
+    assert min(took) < SLOW_MACHINE * HELP_BUDGET_SECONDS
+
+
+def test_nothing_heavy_is_imported_for_help():
+    code = "import sys; from planprobe.__main__ import main; main(['--help']); print(*sys.modules, file=sys.stderr)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stderr.split()
+    assert {"torch", "numpy", "tyro", "rich"}.isdisjoint(loaded)
+
+
+def test_an_error_is_one_message_and_exit_code_2_in_a_real_process():
+    result = _run("evla", "x")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert "Did you mean 'eval'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("verb", front_door.VERBS)
+def test_every_verb_explains_itself_without_torch(cli, verb):
+    result = cli(verb, "--help")
+    assert result.code == 0
+    assert f"planprobe {verb}" in result.out
+
+
+@pytest.mark.parametrize(
+    "verb", ["agents list", "agents show", "agents verify", "agents publish", "levels generate", "levels solve",
+             "levels convert", "levels show"],
+)  # fmt: skip
+def test_every_inner_verb_has_examples(cli, verb):
+    result = cli(*verb.split(), "--help")
+    assert result.code == 0
+    assert f"  planprobe {verb}" in result.out
+
+
+def test_bad_arguments_exit_with_2(cli):
+    assert cli("train").code == 2
+    assert cli("levels").code == 2
+    assert cli("levels", "generate", "--bogus").code == 2
+
+
+def test_version(cli):
+    from planprobe import __version__
+
+    assert cli("--version").out == f"planprobe {__version__}\n"
+
+
+def test_an_interrupt_exits_with_130(cli, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(front_door, "_run_verb", interrupt)
+    result = cli("train", "x.toml")
+    assert (result.code, result.out) == (130, "")
+
+
+def test_a_full_disk_is_a_message_not_a_traceback(cli, monkeypatch):
+    def fill(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(front_door, "_run_verb", fill)
+    result = cli("train", "x.toml")
+    assert result.code == 2
+    assert "No space left" in result.err

@@ -1,0 +1,101 @@
+"""`planprobe train` makes a run that can be resumed, evaluated and published."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+RECIPE = """
+name = "tiny-maze9"
+[task]
+size = 9
+num_levels = 40
+eval_time_limit = 10
+time_limit = [5, 10]
+[net]
+channels = 4
+num_ticks = 1
+hidden = 8
+head = "pool"
+[training]
+frames = 240
+num_boards = 8
+unroll = 5
+num_minibatches = 1
+num_eval_levels = 4
+checkpoint_every = 80
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+def test_train_resume_publish_verify(cli, recipe, tmp_path):
+    stopped = cli("train", recipe, "--max-minutes", 0, "--json").json
+    assert (stopped["finished"], stopped["frames"]) == (False, 0)
+    finished = cli("train", recipe, "--resume", "--json").json
+    assert (finished["finished"], finished["frames"], finished["folder"]) == (True, 240, "runs/tiny-maze9")
+    row = cli("eval", "runs/tiny-maze9", "--levels", "test", "--num-levels", 4, "--json").json["rows"][0]
+    assert row["n"] == 4
+    published = cli("agents", "publish", "runs/tiny-maze9", "--zoo", "zoo", "--num-levels", 6, "--json").json
+    folder = tmp_path / "zoo" / "tiny-maze9"
+    assert published["folder"] == "zoo/tiny-maze9"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "CARD.md", "metrics.json", "recipe.toml", "weights.safetensors",
+    ]  # fmt: skip
+    assert cli("agents", "verify", "zoo/tiny-maze9", "--json").json["passed"] is True
+    metrics = cli("eval", "zoo/tiny-maze9", "--num-levels", 6, "--json").out
+    assert json.loads(metrics) == json.loads((folder / "metrics.json").read_text())
+
+
+def test_a_run_is_not_overwritten(cli, recipe, tmp_path):
+    cli("train", recipe, "--max-minutes", 0)
+    before = (tmp_path / "runs/tiny-maze9/resume.safetensors").read_bytes()
+    result = cli("train", recipe)
+    assert result.code == 2
+    assert "--resume" in result.err
+    assert (tmp_path / "runs/tiny-maze9/resume.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (("frames =", "framse ="), "Did you mean 'frames'"),
+        (("frames = 240", 'frames = "many"'), "must be of type int"),
+        (("[net]", "[net"), "is not a TOML file"),
+        (("size = 9", 'kind = "mace"'), "no task 'mace'"),
+    ],
+)
+def test_a_bad_recipe_writes_nothing(cli, recipe, tmp_path, change, says):
+    recipe.write_text(RECIPE.replace(*change, 1))
+    result = cli("train", recipe)
+    assert result.code == 2
+    assert result.err.startswith("RecipeError")
+    assert says in result.err
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_recipe(cli):
+    result = cli("train", "absent.toml")
+    assert result.code == 2
+    assert "absent.toml" in result.err
+
+
+def test_output_that_cannot_be_written(cli, recipe, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    result = cli("train", recipe, "--out", tmp_path / "file" / "run")
+    assert result.code == 2
+    assert result.err.startswith("OutputError")
+    assert (tmp_path / "file").read_text() == "in the way"
+
+
+@pytest.mark.parametrize(("option", "value"), [("--device", "tpu"), ("--threads", "0")])
+def test_arguments_that_make_no_sense(cli, recipe, option, value):
+    result = cli("train", recipe, option, value)
+    assert result.code == 2
+    assert option in result.err

@@ -1,0 +1,57 @@
+"""Rows as the detectors write them, made up: figures read nothing else."""
+
+from __future__ import annotations
+
+from planprobe.core.records import Row
+
+
+def limits(value: float, half: float = 0.03) -> tuple[float, float, float]:
+    return value, max(0.0, value - half), min(1.0, value + half)
+
+
+def thinking_rows(measure: str = "solved", level: float = 0.6) -> list[Row]:
+    table = [("thinking", count, level + 0.02 * index) for index, count in enumerate((0, 1, 2, 4, 8, 16))]
+    table += [("memory reset", 0, level - 0.3), ("memory reset", 8, level - 0.3)]
+    table += [("blank frame", 8, level - 0.05), ("noise state", 8, level - 0.12), ("another level", 8, level - 0.06)]
+    table += [("4 ticks a step", 0, level + 0.01)]
+    rows = []
+    for variant, count, value in table:
+        rate, low, high = limits(value)
+        rows.append(
+            {
+                "variant": variant, "thinking_steps": count, "levels": "all", "num_levels": 500, f"{measure}_rate": rate,
+                f"{measure}_low": low, f"{measure}_high": high, "measure": measure,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def steering_rows() -> list[Row]:
+    strength = {"trained": 0.09, "random directions": 0.02, "wrong class": 0.03, "shuffled square": 0.01}
+    rows = [_steered("choice", "none", "no edit", 0.0, 0.05, 1)]
+    for alpha in (0.5, 1, 2, 4, 8):
+        for source, slope in strength.items():
+            rows.append(_steered("choice", "both", source, alpha, 0.05 + slope * alpha, 1 if source == "trained" else 4))
+    rows.append(_steered("report", "none", "no edit", 0.0, 0.05, 1))
+    for arm, factor in (("block", 0.8), ("direct", 0.3), ("both", 1.0)):
+        for source, slope in strength.items():
+            tables = {"trained": 1, "random directions": 100}.get(source, 8)
+            rows.append(_steered("report", arm, source, 8, 0.05 + factor * slope * 8, tables))
+    return rows
+
+
+def behaviour_rows() -> list[Row]:
+    rows = []
+    for arm, slope in (("the agent", 0.003), ("memory reset each step", 0.025)):
+        for moves in range(2, 30, 5):
+            value, low, high = limits(0.97 - slope * moves)
+            rows.append({"arm": arm, "moves": float(moves), "value": value, "low": low, "high": high, "n": 50})
+    return rows
+
+
+def _steered(half: str, arm: str, source: str, alpha: float, success: float, num_tables: int) -> Row:
+    value, low, high = limits(success, 0.05)
+    return {
+        "half": half, "arm": arm, "source": source, "alpha": float(alpha), "num_levels": 120, "num_tables": num_tables,
+        "success": value, "success_low": low, "success_high": high, "success_p95_of_tables": min(1.0, value + 0.1),
+    }  # fmt: skip

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import stats as distributions
+from scipy import special
 
 from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.core.records import Effect
@@ -48,9 +48,8 @@ def paired_difference(first: np.ndarray, second: np.ndarray, *, unit: str = "fra
 
 def mcnemar_p(num_first_only: int, num_second_only: int) -> float:
     """Two-sided exact p that a discordant level favours either side equally; 1 where no level is discordant."""
-    if num_first_only + num_second_only == 0:
-        return 1.0
-    return float(distributions.binomtest(num_first_only, num_first_only + num_second_only).pvalue)
+    fewer, number = min(num_first_only, num_second_only), num_first_only + num_second_only
+    return min(1.0, 2 * float(special.bdtr(fewer, number, 0.5)))  # a fair coin is symmetric: twice one tail
 
 
 def paired_proportion_power(num_levels: int, *, effect: float, discordant_rate: float, alpha: float = 0.05) -> float:
@@ -69,12 +68,10 @@ def paired_proportion_power(num_levels: int, *, effect: float, discordant_rate: 
     favoured = (1 + abs(effect) / discordant_rate) / 2
     middle, reach = num_levels * discordant_rate, 8 * math.sqrt(num_levels * discordant_rate) + 10
     number = np.arange(max(0, math.floor(middle - reach)), min(num_levels, math.ceil(middle + reach)) + 1)
-    chance = distributions.binom.pmf(number, num_levels, discordant_rate)
-    fewest = distributions.binom.ppf(alpha / 2, number, 0.5)
-    # largest count on one side that is rejected: its whole tail holds at most alpha / 2
-    fewest -= distributions.binom.cdf(fewest, number, 0.5) > alpha / 2
-    rejects = distributions.binom.cdf(fewest, number, favoured) + distributions.binom.cdf(fewest, number, 1 - favoured)
-    return float((chance * np.where(fewest >= 0, rejects, 0.0)).sum())
+    chance = np.diff(special.bdtr(np.append(number, number[-1] + 1) - 1, num_levels, discordant_rate))
+    few = _largest_rejected(number, alpha)
+    rejects = _tail(few, number, favoured) + _tail(few, number, 1 - favoured)
+    return float((chance * rejects).sum())
 
 
 def levels_for_power(*, effect: float, discordant_rate: float, power: float = 0.8, alpha: float = 0.05) -> int:
@@ -106,7 +103,7 @@ def power_of_interval(effect: Effect, *, min_effect: float) -> float:
     if not error > 0:
         return math.nan
     shift = abs(min_effect) / error
-    return float(distributions.norm.cdf(shift - _Z) + distributions.norm.cdf(-shift - _Z))
+    return float(special.ndtr(shift - _Z) + special.ndtr(-shift - _Z))
 
 
 def _count(outcomes: np.ndarray) -> tuple[int, int]:
@@ -119,8 +116,23 @@ def _count(outcomes: np.ndarray) -> tuple[int, int]:
 
 
 def _wilson(num_true: int, number: int) -> tuple[float, float]:
-    interval = distributions.binomtest(num_true, number).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    middle = num_true + _Z**2 / 2
+    reach = _Z * math.sqrt(num_true * (number - num_true) / number + _Z**2 / 4)
+    low, high = (middle - reach) / (number + _Z**2), (middle + reach) / (number + _Z**2)
+    return (low if num_true else 0.0), (high if num_true < number else 1.0)  # exact at the ends, whatever the rounding
+
+
+def _largest_rejected(number: np.ndarray, alpha: float) -> np.ndarray:
+    """Of `number` fair coin tosses, the most heads that are still too few at alpha / 2; -1 where none are."""
+    few = np.floor(special.bdtrik(alpha / 2, np.maximum(number, 1), 0.5)) + 1
+    for _ in range(3):  # the inverse is that of a continuous function: step down to the true count
+        few -= _tail(few, number, 0.5) > alpha / 2
+    return few
+
+
+def _tail(few: np.ndarray, number: np.ndarray, chance: float) -> np.ndarray:
+    """P(at most `few` of `number`), 0 where few < 0."""
+    return np.where(few < 0, 0.0, special.bdtr(np.clip(few, 0, number), number, chance))
 
 
 def _phi(first: np.ndarray, second: np.ndarray) -> float:

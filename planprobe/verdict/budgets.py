@@ -12,9 +12,10 @@ class Budget:
     """Numbers of levels and draws; what a study can conclude is bounded by them (see each Evidence's power).
 
     num_levels: plain play, and thinking judged by solve rate. num_first_moves: levels for thinking judged by the first
-    move, which costs one step each. thinking_steps, judged_steps: see D1. num_probe_levels, states_per_level: the rows of
-    D4. kernels: of its read-outs. num_route_levels: two-route levels of D7, half of them to choose strengths on. alphas:
-    those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control draws of D7. seed: of everything.
+    move, which costs one step each. thinking_steps, judged_steps, tick_factors: see D1. num_probe_levels,
+    states_per_level: the rows of D4. kernels: of its read-outs. num_route_levels: two-route levels of D7, half of them
+    to choose strengths on. alphas: those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control
+    draws of D7. seed: of everything.
     """
 
     name: str

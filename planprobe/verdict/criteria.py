@@ -40,14 +40,14 @@ ALPHA = Criterion(
 
 MIN_POWER = Criterion(
     "min_power", 0.8, "probability",
-    "A null result only counts where an effect of the smallest interesting size would have been seen four times in five.",
+    "A null result only counts where the smallest effect of interest would have been seen four times in five.",
     "convention (Cohen 1988)",
 )  # fmt: skip
 
 MIN_SOLVE_RATE = Criterion(
     "min_solve_rate", 0.4, "fraction solved",
-    "Below it a flat detector speaks about training, not about planning: published nets gained over 2 pp from thinking on "
-    "a level set once they solved .38 of it, 1.4 pp at .15, and nothing at .02. It bars negative readings only.",
+    "Below it a flat detector speaks about training, not about planning: published nets gained over 2 pp from "
+    "thinking on a level set once they solved .38 of it, 1.4 pp at .15, nothing at .02. It bars negative readings.",
     "reference/thinking_time.csv: DRC(3,3), medium levels, 10, 20 and 50 M frames",
 )  # fmt: skip
 
@@ -60,8 +60,8 @@ THINKING_GAIN = Criterion(
 
 DECODABLE_PLAN = Criterion(
     "D4.min_effect", 0.05, "macro-F1 beyond the best control",
-    "Layers of one published net differ by .01 to .07 under the same kernel, so a smaller lead over a control may be no "
-    "more than a choice of site; the lead of a recurrent net over a 24-block feed-forward net is .08 to .14.",
+    "Layers of one published net differ by .01 to .07 under the same kernel, so a smaller lead over a control may be "
+    "no more than a choice of site; the lead of a recurrent net over a 24-block feed-forward net is .08 to .14.",
     "reference/probe_macro_f1.csv: DRC(3,3) layers 1-3 against ResNet-24",
 )  # fmt: skip
 

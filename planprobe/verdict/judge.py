@@ -10,8 +10,8 @@
 
 'Plan present but unused' is asked for before 'does not plan': an agent that carries a plan beside a policy which never
 reads it is flat in D1 and D7 too, and D4 is what tells it from one without a plan. Where thinking helps (D1) but the
-decoded code cannot be edited (D7), something is being computed that was not found, so nothing is concluded. A refutation counts
-only with power, and only where the agent has learnt its task: training failure is not falsification.
+decoded code cannot be edited (D7), something is being computed that was not found, so nothing is concluded. A
+refutation counts only with power, and only where the agent has learnt its task: training failure is not falsification.
 """
 
 from __future__ import annotations
@@ -145,8 +145,8 @@ def _why_not(item: Evidence) -> str:
 
 def _training_failure(solve_rate: Effect) -> str:
     return (
-        f"The agent solves {solve_rate.value:.1%} [{solve_rate.low:.1%}, {solve_rate.high:.1%}] of its levels, under the "
-        f"{MIN_SOLVE_RATE.value:.0%} at which a flat detector begins to say something: training failure is not falsification."
+        f"The agent solves {solve_rate.value:.1%} [{solve_rate.low:.1%}, {solve_rate.high:.1%}] of its levels, less "
+        f"than the {MIN_SOLVE_RATE.value:.0%} from which flat results count: training failure is not falsification."
     )
 
 

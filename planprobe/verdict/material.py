@@ -36,9 +36,9 @@ TWO_ROUTE_SEED, PROBE_SPLIT = 7, "valid"  # probes are fitted on other levels th
 class Material:
     """All that a study takes from a task.
 
-    levels: held-out, played as they are. moves (N,) int64: optimal length, -1 = not known. hard_levels: those thinking is
-    judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels; None = not a maze.
-    probe_levels: for read-outs. routes: two-route levels. planner: observations -> optimal futures.
+    levels: held-out, played as they are. moves (N,) int64: optimal length, -1 = not known. hard_levels: those that
+    thinking is judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels;
+    None = not a maze. probe_levels: for read-outs. routes: two-route levels. planner: observations -> optimal futures.
     """
 
     make_env: EnvMaker

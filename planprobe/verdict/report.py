@@ -56,10 +56,8 @@ def _content(results: Results) -> dict[str, Any]:
     from plotly.offline import get_plotlyjs
 
     verdict = results.verdict
-    figures = [
-        {"name": name, "detector": FIGURES[name].detector, "caption": FIGURES[name].caption, "html": Markup(_embed(figure, name))}
-        for name, figure in draw_figures(results).items()
-    ]  # fmt: skip
+    drawn = draw_figures(results)
+    figures = [{"spec": FIGURES[name], "html": Markup(_embed(figure, name))} for name, figure in drawn.items()]
     provenance = verdict.provenance
     return {
         "plotly_js": Markup(get_plotlyjs()),
@@ -67,7 +65,7 @@ def _content(results: Results) -> dict[str, Any]:
         "headline": headline(verdict).replace(f" ({NOT_CALIBRATED})", ""),
         "not_calibrated": None if verdict.calibrated else NOT_CALIBRATED,
         "detectors": [_detector(item, figures) for item in verdict.evidence],
-        "figures": {item["name"]: item for item in figures},
+        "figures": {figure["spec"].name: figure for figure in figures},
         "criteria": list(CRITERIA.values()),
         "agent_facts": provenance.get("agent", {}),
         "provenance": {key: value for key, value in provenance.items() if key != "agent"},
@@ -76,7 +74,7 @@ def _content(results: Results) -> dict[str, Any]:
 
 def _detector(item: Evidence, figures: list[dict[str, Any]]) -> dict[str, Any]:
     controls = sorted(item.controls.items(), key=lambda pair: -_sortable(pair[1].value))
-    own = [figure for figure in figures if figure["detector"] == item.detector]
+    own = [figure for figure in figures if figure["spec"].detector == item.detector]
     return {"item": item, "controls": controls, "figures": own, "outcome": OUTCOMES[item.outcome]}
 
 

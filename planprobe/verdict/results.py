@@ -84,7 +84,8 @@ def evidence_rows(evidence: Sequence[Evidence]) -> list[Row]:
         numbers = [("effect", item.name, item.effect), ("beyond_controls", item.name, item.beyond_controls)]
         numbers += [("control", name, effect) for name, effect in item.controls.items()]
         for role, name, effect in numbers:
-            rows.append({"detector": item.detector, "outcome": item.outcome, "role": role, "name": name, **asdict(effect)})
+            key: Row = {"detector": item.detector, "outcome": item.outcome, "role": role, "name": name}
+            rows.append(key | asdict(effect))
     return rows
 
 

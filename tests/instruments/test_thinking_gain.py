@@ -9,10 +9,10 @@ from hand_built_policies import Memoryless, NeedsWarmUp, Reflex, Wavefront
 
 from planprobe.core.errors import AddressError, ShapeError, TooFewLevelsError
 from planprobe.core.play import play
+from planprobe.core.records import Effect
 from planprobe.instruments.detectors import thinking_gain
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.thinking import LevelBank, match_noise
-from planprobe.core.records import Effect
 from planprobe.subjects.envs.distance import distance_maps, optimal_action_mask
 from planprobe.subjects.envs.maze import Maze
 from planprobe.subjects.envs.stimuli import distance_ladder

@@ -28,8 +28,8 @@ def test_every_criterion_of_the_module_is_listed():
 
 def test_instruments_decide_with_the_same_level_and_power():
     """Instruments may not import the verdict, so these two stand twice; they must not drift apart."""
-    assert outcome.LEVEL == criteria.ALPHA.value
-    assert outcome.MIN_POWER == criteria.MIN_POWER.value
+    assert criteria.ALPHA.value == outcome.LEVEL
+    assert criteria.MIN_POWER.value == outcome.MIN_POWER
 
 
 def test_calibrated_means_every_detector_has_measured_rates():
@@ -37,7 +37,8 @@ def test_calibrated_means_every_detector_has_measured_rates():
     assert not are_calibrated(["D1"])
     assert not are_calibrated(["D99"])
     measured = {
-        name: dataclasses.replace(each, false_positive_rate=0.0, true_positive_rate=1.0) for name, each in CRITERIA.items()
+        name: dataclasses.replace(each, false_positive_rate=0.0, true_positive_rate=1.0)
+        for name, each in CRITERIA.items()
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(criteria, "CRITERIA", measured)

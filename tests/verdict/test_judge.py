@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from verdict_sample import SOLVES, effect, evidence
 
 from planprobe.core.records import Evidence, Verdict
 from planprobe.verdict.judge import NOT_CALIBRATED, READINGS, headline, judge
-from verdict_sample import SOLVES, effect, evidence
 
 CASES = [
     ({"D1": "supported", "D2": "supported", "D7": "supported", "D10": "supported"}, "plans"),

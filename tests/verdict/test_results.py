@@ -11,14 +11,20 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from verdict_sample import SOLVES, evidence
 
 from planprobe.core.errors import OutputError
 from planprobe.core.records import Verdict
 from planprobe.verdict.judge import judge
 from planprobe.verdict.results import (
-    VERDICT_FILE, data_hash, evidence_rows, file_hash, load_results, versions, write_results,
+    VERDICT_FILE,
+    data_hash,
+    evidence_rows,
+    file_hash,
+    load_results,
+    versions,
+    write_results,
 )  # fmt: skip
-from verdict_sample import SOLVES, evidence
 
 ROWS = [
     {"arm": "both", "alpha": 1, "success": 0.5, "ok": True, "p": None},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from planprobe.core.records import Row
 
 
@@ -19,8 +21,8 @@ def thinking_rows(measure: str = "solved", level: float = 0.6) -> list[Row]:
         rate, low, high = limits(value)
         rows.append(
             {
-                "variant": variant, "thinking_steps": count, "levels": "all", "num_levels": 500, f"{measure}_rate": rate,
-                f"{measure}_low": low, f"{measure}_high": high, "measure": measure,
+                "variant": variant, "thinking_steps": count, "levels": "all", "num_levels": 500, "measure": measure,
+                f"{measure}_rate": rate, f"{measure}_low": low, f"{measure}_high": high,
             }
         )  # fmt: skip
     return rows
@@ -31,12 +33,32 @@ def steering_rows() -> list[Row]:
     rows = [_steered("choice", "none", "no edit", 0.0, 0.05, 1)]
     for alpha in (0.5, 1, 2, 4, 8):
         for source, slope in strength.items():
-            rows.append(_steered("choice", "both", source, alpha, 0.05 + slope * alpha, 1 if source == "trained" else 4))
+            rows.append(
+                _steered("choice", "both", source, alpha, 0.05 + slope * alpha, 1 if source == "trained" else 4)
+            )
     rows.append(_steered("report", "none", "no edit", 0.0, 0.05, 1))
     for arm, factor in (("block", 0.8), ("direct", 0.3), ("both", 1.0)):
         for source, slope in strength.items():
             tables = {"trained": 1, "random directions": 100}.get(source, 8)
             rows.append(_steered("report", arm, source, 8, 0.05 + factor * slope * 8, tables))
+    return rows
+
+
+def probe_rows() -> list[Row]:
+    """As `ProbeTable.rows` and `.by_horizon` of a net with one layer and two ticks."""
+    rows, scores = [], {"observation_3x3": 0.45, "random_weights_0": 0.4, "majority": 0.2, "twin": 0.6}
+    for labels, tick, kernel in itertools.product(("behaviour", "optimal"), (0, 1), (1, 3)):
+        own = 0.6 + 0.1 * tick + 0.04 * kernel - (0.05 if labels == "optimal" else 0)
+        row = {"labels": labels, "site": f"ticks.{tick}.0.hook_h", "tick": tick, "layer": 0, "kernel": kernel}
+        row |= {"valid_macro_f1": own, "best_control": "twin", **_named("macro_f1", own)}
+        row |= _named("delta", own - 0.6) | {"p_holm": 0.01}
+        for name, score in scores.items():
+            row |= _named(f"control_{name}", score)
+        rows.append(row)
+    best = {"labels": "behaviour", "site": "ticks.1.0.hook_h", "tick": 1, "layer": 0, "kernel": 3, "unit": "steps"}
+    for number, name in enumerate(("0-1", "2-4", "5-9", "10+", "never")):
+        recalls = _named("recall", 0.9 - 0.1 * number) | _named("control_recall", 0.7 - 0.1 * number)
+        rows.append({**best, "bin": name, **recalls})
     return rows
 
 
@@ -47,6 +69,10 @@ def behaviour_rows() -> list[Row]:
             value, low, high = limits(0.97 - slope * moves)
             rows.append({"arm": arm, "moves": float(moves), "value": value, "low": low, "high": high, "n": 50})
     return rows
+
+
+def _named(name: str, value: float) -> Row:
+    return dict(zip((name, f"{name}_low", f"{name}_high"), limits(value), strict=True))
 
 
 def _steered(half: str, arm: str, source: str, alpha: float, success: float, num_tables: int) -> Row:

@@ -45,6 +45,8 @@ FIGURES: dict[str, FigureSpec] = {
         FigureSpec("thinking", "D1", thinking.THINKING, thinking.thinking),
         FigureSpec("first-moves", "D1", thinking.FIRST_MOVES, thinking.first_moves),
         FigureSpec("probe-sites", "D4", probes.SITES, probes.probe_sites),
+        FigureSpec("probe-delta", "D4", probes.DELTA, probes.probe_delta),
+        FigureSpec("probe-controls", "D4", probes.CONTROLS, probes.probe_controls),
         FigureSpec("probe-horizon", "D4", probes.HORIZON, probes.probe_horizon),
         FigureSpec("steering", "D7", steering.STEERING, steering.steering),
         FigureSpec("steering-arms", "D7", steering.ARMS, steering.steering_arms),

@@ -11,12 +11,12 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 OVERVIEW = (
-    "Each detector's effect beyond its best control with its 95 % interval over levels, divided by the smallest effect of "
-    "interest. Blue: supported; red: refuted; grey: not settled."
+    "Each detector's effect beyond its best control with its 95 % interval over levels, divided by the smallest effect "
+    "of interest. Blue: supported; red: refuted; grey: not settled."
 )
 BEHAVIOUR = (
-    "Levels solved by greedy play, one episode a level, by the length of the optimal solution. Where the grey line stays "
-    "behind, what the agent works out lives in its memory. Bands: 95 % intervals over levels."
+    "Levels solved by greedy play, one episode a level, by the length of the optimal solution. Where the grey line "
+    "stays behind, what the agent works out lives in its memory. Bands: 95 % intervals over levels."
 )
 
 
@@ -58,5 +58,4 @@ def overview(results: Results) -> Figure | None:
         )  # fmt: skip
     theme.mark_level(figure, x=0)
     theme.mark_level(figure, x=1, text="smallest of interest")
-    figure.update_yaxes(showgrid=False, linecolor="white", ticks="", tickfont={"color": theme.INK, "size": 13})
-    return figure
+    return theme.as_list(figure)

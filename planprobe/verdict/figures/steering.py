@@ -16,9 +16,9 @@ STEERING = (
     "strengths are chosen. Grey: directions that should not work, of the same norm. 95 % intervals over levels."
 )
 ARMS = (
-    "The levels that are reported, at the strength chosen on the others: each arm with the fitted directions (blue) and with "
-    "every control (grey). Small grey bars: 95th centile over single control draws. Where 'block' does as well as 'both', the agent was "
-    "kept from one way, not given another."
+    "The levels that are reported, at the strength chosen on the others: each arm with the fitted directions (blue) "
+    "and with every control (grey). Small grey bars: 95th centile over single draws of a control. Where 'block' does "
+    "as well as 'both', the agent was kept from one way, not given another."
 )
 TRAINED, NO_EDIT = "trained", "no edit"
 TITLES = {"trained": "fitted directions"}
@@ -68,8 +68,7 @@ def steering_arms(results: Results) -> Figure | None:
         )  # fmt: skip
     _mark_centiles(figure, lines)
     figure.update_xaxes(range=[-0.02, 1.02])
-    figure.update_yaxes(showgrid=True, linecolor="white", ticks="", tickfont={"color": theme.INK})
-    return figure
+    return theme.as_list(figure)
 
 
 def _mark_centiles(figure: Figure, lines: list[tuple[str, Row]]) -> None:

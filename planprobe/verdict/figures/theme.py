@@ -1,13 +1,14 @@
-"""One look for every figure: the agent in one dark colour, what should answer 'no' in grey, every point with its interval.
+"""One look for every figure: the agent in one dark colour, controls in grey, every point with its interval.
 
-Lines are labelled at their end, so that no reader has to carry colours from a legend. Text from files is escaped: plotly
-reads a little HTML in its labels.
+Lines are labelled at their end, so that no reader has to carry colours from a legend. Text from files is escaped:
+plotly reads a little HTML in its labels.
 """
 
 from __future__ import annotations
 
 import html
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -133,26 +134,34 @@ def mark_level(figure: Figure, *, y: float | None = None, x: float | None = None
         figure.add_vline(x=x, line=line, annotation_text=plain(text), annotation={**note, "yanchor": "bottom", "y": 1})
 
 
+def as_list(figure: Figure) -> Figure:
+    """A list of named rows in place of a numeric y axis."""
+    figure.update_yaxes(showgrid=True, linecolor="white", ticks="", tickfont={"color": INK, "size": 12.5})
+    return figure
+
+
 def _label_end(figure: Figure, x: float, y: float, name: str, colour: str) -> None:
     figure.add_annotation(
         x=x, y=y, text=plain(name), showarrow=False, xanchor="left", xshift=9, font={"color": colour, "size": 12}
     )
 
 
-def _spread_labels(figure: Figure, *, gap: float = 0.05) -> None:
-    """Move end labels apart where they would overlap, by at least `gap` of the height that is drawn."""
-    labels = [note for note in figure.layout.annotations if note.xshift]
+def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
+    """Move labels at the same x apart where they would overlap, by at least `gap` of the height that is drawn."""
     values = [v for trace in figure.data for v in (trace.y or ()) if isinstance(v, (int, float))]
-    if len(labels) < 2 or not values:
+    notes = [note for note in figure.layout.annotations if note.xshift]
+    if not values:
         return
     shown = figure.layout.yaxis.range or (min(values), max(values))
     least = gap * max(shown[1] - shown[0], 1e-9)
-    for _ in range(100):
-        labels.sort(key=lambda note: note.y)
-        for below, above in zip(labels, labels[1:], strict=False):
-            overlap = least - (above.y - below.y)
-            if overlap > 0:
-                below.y, above.y = below.y - overlap / 2, above.y + overlap / 2
+    for x in {note.x for note in notes}:
+        labels = [note for note in notes if note.x == x]
+        for _ in range(100):
+            labels.sort(key=lambda note: note.y)
+            for below, above in pairwise(labels):
+                overlap = least - (above.y - below.y)
+                if overlap > 0:
+                    below.y, above.y = below.y - overlap / 2, above.y + overlap / 2
 
 
 def _limits(low: Sequence[float], high: Sequence[float]) -> list[list[float]]:

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 THINKING = (
-    "Solve rate against steps spent on the frozen first observation before the first action. Grey: the same with memory "
-    "that cannot hold a plan for this level (reset each step; a blank frame; noise of the same scale; another level), at "
-    "the number of steps that is judged. Bands and whiskers: 95 % intervals over levels."
+    "Solve rate against steps spent on the frozen first observation before the first action. Grey: the same with "
+    "memory that cannot hold a plan for this level (reset each step; a blank frame; noise of the same scale; another "
+    "level), at the number of steps that is judged. Bands and whiskers: 95 % intervals over levels."
 )
 FIRST_MOVES = (
     "The same, as the share of first moves that lie on a shortest route. This shows thinking at the moment it ends; a "

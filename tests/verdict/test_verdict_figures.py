@@ -1,0 +1,100 @@
+"""Figures come from saved rows alone, say their units, and are known by their data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import verdict_rows as rows
+from verdict_sample import SOLVES, evidence
+
+from planprobe.core.errors import OutputError, UnknownNameError
+from planprobe.verdict.figures import FIGURES, FOLDER, draw_figures, figure_hash, load_figure, rebuild_figures
+from planprobe.verdict.judge import judge
+from planprobe.verdict.results import Results, load_results, write_results
+
+TABLES = {
+    "D1": rows.thinking_rows() + rows.thinking_rows("first_move"), "D4": rows.probe_rows(), "D7": rows.steering_rows()
+}  # fmt: skip
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    items = [evidence(detector, "supported", rows=table) for detector, table in TABLES.items()]
+    verdict = judge(items, agent="an <i>agent</i>", solve_rate=SOLVES)
+    return write_results(tmp_path, verdict, {"behaviour": rows.behaviour_rows()})
+
+
+def test_every_figure_can_be_drawn_and_says_its_units(folder: Path):
+    drawn = draw_figures(load_results(folder))
+    assert list(drawn) == list(FIGURES)
+    for figure in drawn.values():
+        assert figure.layout.xaxis.title.text
+        assert figure.layout.yaxis.title.text or figure.layout.yaxis.type == "category" or figure.data[0].y[0].strip()
+        assert not figure.layout.showlegend
+
+
+def test_intervals_are_drawn(folder: Path):
+    for name, figure in draw_figures(load_results(folder)).items():
+        bands = [trace for trace in figure.data if trace.fill == "toself"]
+        whiskers = [t for t in figure.data if t.error_x.array is not None or t.error_y.array is not None]
+        assert bands or whiskers, name
+
+
+def test_nothing_is_drawn_where_nothing_was_measured():
+    verdict = judge([], agent="a", solve_rate=SOLVES)
+    assert draw_figures(Results(verdict, {})) == {}
+
+
+def test_rebuild_then_check(folder: Path):
+    built = rebuild_figures(folder)
+    assert [each.name for each in built] == list(FIGURES)
+    assert all(each.same for each in built)
+    assert all(each.same for each in rebuild_figures(folder, check=True))
+    page = (folder / FOLDER / "thinking.html").read_text()
+    assert "plotly.js v" in page  # the library itself, so that the page opens offline
+    assert figure_hash(load_figure(folder, "thinking")) == built[list(FIGURES).index("thinking")].data_hash
+
+
+def test_check_finds_a_moved_number_and_writes_nothing(folder: Path):
+    rebuild_figures(folder)
+    path = folder / FOLDER / "behaviour.json"
+    figure = json.loads(path.read_text())
+    figure["data"][1]["y"][0] += 0.01
+    path.write_text(json.dumps(figure))
+    before = path.read_bytes()
+    assert [each.name for each in rebuild_figures(folder, check=True) if not each.same] == ["behaviour"]
+    assert path.read_bytes() == before
+
+
+def test_check_ignores_looks(folder: Path):
+    rebuild_figures(folder, ["behaviour"])
+    path = folder / FOLDER / "behaviour.json"
+    figure = json.loads(path.read_text())
+    figure["layout"]["height"] = 999
+    figure["data"][1]["line"]["color"] = "#ff0000"
+    path.write_text(json.dumps(figure))
+    assert rebuild_figures(folder, ["behaviour"], check=True)[0].same
+
+
+def test_check_names_missing_and_left_over_figures(folder: Path):
+    rebuild_figures(folder, ["behaviour"])
+    (folder / FOLDER / "gone.json").write_text('{"data": []}')
+    failed = {each.name for each in rebuild_figures(folder, check=True) if not each.same}
+    assert failed == {*FIGURES, "gone"} - {"behaviour"}
+
+
+def test_unknown_figure_and_missing_figure(folder: Path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'thinking'"):
+        rebuild_figures(folder, ["thinkin"])
+    with pytest.raises(OutputError, match="planprobe figures"):
+        load_figure(folder, "thinking")
+
+
+def test_labels_do_not_lie_on_each_other(folder: Path):
+    figure = draw_figures(load_results(folder), ["thinking"])["thinking"]
+    heights = sorted(note.y for note in figure.layout.annotations if note.x == 4)  # at 8 thinking steps
+    low = min(value for trace in figure.data for value in trace.y)
+    high = max(value for trace in figure.data for value in trace.y)
+    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.055 * (high - low)

@@ -148,7 +148,8 @@ def dotted_names(path: Path) -> Iterator[tuple[str, list[str]]]:
     for span in code_spans(path):
         parts = span.removeprefix("planprobe.").split(".")
         rooms = ("core", "subjects", "instruments", "verdict", "cli")
-        if re.fullmatch(r"[\w.]+", span) and len(parts) > 1 and parts[0] in rooms:
+        is_file = Path(span).suffix in (".json", ".html", ".py", ".parquet")
+        if re.fullmatch(r"[\w.]+", span) and not is_file and len(parts) > 1 and parts[0] in rooms:
             yield span, parts
 
 

@@ -114,7 +114,7 @@ def _show(options: Show) -> int:
     from planprobe.instruments.hooks import open_policy
 
     agent = open_agent(options.agent)
-    sites = {name: list(shape) for name, shape in open_policy(agent.net).sites().items()}
+    sites = {name: list(shape) for name, shape in open_policy(agent.net, name=agent.name).sites().items()}
     recipe, folder = asdict(agent.recipe), agent.folder and str(agent.folder)
     record = {"agent": agent.name, "frames": agent.frames, "folder": folder, "recipe": recipe,
               "metrics": agent.metrics, "sites": sites}  # fmt: skip

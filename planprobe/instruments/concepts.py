@@ -222,7 +222,10 @@ def sample_states(rollout: Rollout, *, per_level: int, seed: int, keep: Tensor |
 
 
 def behaviour_futures(rollout: Rollout, states: States) -> Futures:
-    """What the agent went on to do from each state, to the end of the episode or to where the rollout was cut."""
+    """What the agent went on to do from each state, to the end of the episode or to where the rollout was cut.
+
+    What a time limit kept the agent from doing counts as never: read scores on truncated episodes with that in mind.
+    """
     rows, last = states.board_ids[:, None], rollout.lengths[states.board_ids][:, None]
     num_steps = max(1, int((last.squeeze(1) - states.steps).max())) if len(states) else 1
     steps = states.steps[:, None] + torch.arange(num_steps + 1, device=last.device)

@@ -1,18 +1,25 @@
 """The controls of a probe: what could be read without any plan, and what a probe finds where there is nothing.
 
-| control | what it is | what it rules out |
+| control | what it is | what it answers |
 |---|---|---|
-| observation_1x1, observation_3x3 | the observation in the same windows | that the square, or its surroundings, give the class away |
-| observation_full | the whole observation centred on the square, by its D principal components | that D numbers about the board say it |
-| history_1x1, _3x3, _full | the same over the last K observations | that remembering what was seen is enough |
-| random_weights_* | the same site of the same architecture, untrained, on the same trajectories | that architecture and board do it |
-| shuffled_labels | the probe itself, on the label maps of other levels | base rates and capacity |
-| control_task | the probe itself, on a random but fixed class for every (square, content) | that the probe memorises (selectivity) |
-| majority | the most frequent class everywhere | base rates |
-| twin | the best layer of a memoryless net trained on the same task | that one pass through a net does it |
+| observation_1x1, _3x3 | the observation in windows of that size | do the surroundings give the class away? |
+| observation_full | D principal components of the observation, centred on the square | do D numbers about the board? |
+| history_1x1, _3x3, _full | the same over the last K observations | does remembering what was seen? |
+| random_weights_* | the same site of an untrained net on the same trajectories | do architecture and board? |
+| shuffled_labels | the probe itself, on the label maps of other levels | do base rates and capacity? |
+| control_task | the probe itself, on a random, fixed class for each (square, content) | does it memorise? |
+| majority | the most frequent class everywhere | do base rates? |
+| twin | the best layer of a memoryless net trained on the same task | does one pass through a net? |
 
-D is the number of features of the probe that stands beside it: equal capacity. All of them are fitted, chosen and scored
-on the same rows and splits as the probe. Sources: Hewitt & Liang 2019 (control task); Bush et al. 2025 (observation probes).
+D is the number of features of the probe that stands beside it: equal capacity. All are fitted, chosen and scored on the
+same rows and splits as the probe.
+
+The control task is reported as selectivity (score minus control-task score) and is no candidate for the best control.
+Its classes are a function of what is on the board, so a perfect score exists, while how well an agent's future can be
+known at all is bounded: the two scores share a scale, not a ceiling. Whatever memorising squares is worth for the
+concept itself is in the observation controls.
+
+Sources: Hewitt & Liang 2019 (control task); Bush et al. 2025 (observation probes).
 """
 
 from __future__ import annotations
@@ -29,7 +36,9 @@ SAME_LABELS = (
     "observation_1x1", "observation_3x3", "observation_full", "history_1x1", "history_3x3", "history_full",
     "random_weights", "twin", "majority",
 )  # fmt: skip
-"""Controls that predict the concept itself, from something else; the others read the same activations for other labels."""
+"""Controls that predict the concept itself from something else; the others read the activations for other labels."""
+
+SHUFFLED, CONTROL_TASK = "shuffled_labels", "control_task"
 
 MAX_PCA_STATES = 600  # some 30,000 rows settle a few hundred components
 _ITERATIONS, _EXTRA = 10, 16
@@ -53,8 +62,8 @@ def stack_history(recent: Tensor, seen: Tensor) -> Tensor:
 class WindowPCA:
     """Principal components of a whole board seen from one square of it.
 
-    components (D, P, 2H - 1, 2W - 1): orthonormal, largest variance first; the window is centred on the square and blank
-    beyond the board.
+    components (D, P, 2H - 1, 2W - 1): orthonormal, largest variance first; the window is centred on the square and
+    blank beyond the board.
     """
 
     components: Tensor
@@ -74,8 +83,8 @@ class WindowPCA:
 def fit_window_pca(planes: Tensor, rows: SquareRows, train: Tensor, *, num_components: int, seed: int) -> WindowPCA:
     """Principal components of centred whole-board windows over the train rows.
 
-    Most of a window lies beyond the board, so second moments are taken square by square, over the board alone, and added
-    up in place. The eigenvectors come by subspace iteration from a seeded start.
+    Most of a window lies beyond the board, so second moments are taken square by square, over the board alone, and
+    added up in place. The eigenvectors come by subspace iteration from a seeded start.
 
     Args: planes (M, P, H, W); train (N,) bool; num_components, at most the window's size P (2H - 1)(2W - 1).
     """
@@ -153,7 +162,7 @@ def shuffle_label_maps(values: Tensor, level_ids: Tensor, parts: tuple[Tensor, .
 def control_task_labels(rows: SquareRows, observations: Tensor, frequencies: Tensor, *, seed: int) -> Tensor:
     """A class for each row (N,) that depends on nothing but (square, what stands on it), drawn once at random.
 
-    A probe can only learn it by memorising; the score of the concept minus the score of this is the probe's selectivity.
+    A probe can only learn it by memorising; the concept's score minus the score of this is the probe's selectivity.
 
     Args: observations (M, C, H, W) uint8; frequencies (classes,) of the concept's classes, so that base rates agree.
     """

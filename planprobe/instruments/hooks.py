@@ -29,7 +29,15 @@ from torch import Tensor, nn
 from planprobe.core.errors import CaptureError, CompiledPolicyError, PolicyError, ShapeError
 from planprobe.core.protocols import Policy, State
 from planprobe.instruments.addresses import (
-    Address, Channels, Moment, Steps, channel_ids, region, select_sites, step_filter, tick_and_layer,
+    Address,
+    Channels,
+    Moment,
+    Steps,
+    channel_ids,
+    region,
+    select_sites,
+    step_filter,
+    tick_and_layer,
 )  # fmt: skip
 from planprobe.instruments.cache import Cache
 from planprobe.instruments.edits import Edit, ablate, patch_from, steer
@@ -190,20 +198,10 @@ def capture(
     inside the block, or boards change in number).
     """
     _check_opened(opened)
-    wanted = step_filter(steps)
     recorders = {site: Recorder(site, dtype) for site in select_sites(opened, sites)}
-
-    def reader(record: Recorder) -> Callable[[Tensor], None]:
-        def read(value: Tensor) -> None:
-            if wanted(opened.clock):
-                if channels is not None:
-                    value = value[:, channel_ids(channels, record.site, value)]
-                record.add(value, opened.clock)
-
-        return read
-
+    readers = {site: [_reader(opened, record, steps, channels)] for site, record in recorders.items()}
     cache = Cache()
-    with _attached(opened, readers={site: [reader(record)] for site, record in recorders.items()}):
+    with _attached(opened, readers=readers):
         yield cache
     steps_seen = {record.steps for record in recorders.values()}
     if len(steps_seen) > 1:
@@ -225,6 +223,19 @@ def intervene(opened: OpenedPolicy, edits: Sequence[Edit]) -> Iterator[None]:
             writers.setdefault(site, []).append(_writer(opened, site, edit))
     with _attached(opened, writers=writers):
         yield
+
+
+def _reader(opened: OpenedPolicy, record: Recorder, steps: Steps, channels: Channels) -> Callable[[Tensor], None]:
+    wanted, running = step_filter(steps), opened.__dict__
+
+    def read(value: Tensor) -> None:
+        step = running["clock"]
+        if steps is None or wanted(step):
+            if channels is not None:
+                value = value[:, channel_ids(channels, record.site, value)]
+            record.add(value, step)
+
+    return read
 
 
 def _writer(opened: OpenedPolicy, site: str, edit: Edit) -> Callable[[Tensor], Tensor]:
@@ -255,13 +266,13 @@ class _Site:
     """All that goes on at one site: one torch hook, that writes and then reads."""
 
     def __init__(self, opened: OpenedPolicy, site: str) -> None:
-        self.opened, self.site, self.fired = opened, site, -1
+        self.running, self.site, self.fired = opened.__dict__, site, -1
         self.writers: list[Callable[[Tensor], Tensor]] = []
         self.readers: list[Callable[[Tensor], None]] = []
         self.handle = opened.hook_dict[site].register_forward_hook(self)
 
     def __call__(self, module: nn.Module, args: tuple, value: Tensor) -> Tensor | None:
-        serial = self.opened.__dict__["_serial"]
+        serial = self.running["_serial"]
         # Without this check the last value of a step would stand for all of them, and edits would come several times.
         if serial == self.fired:
             raise CaptureError(

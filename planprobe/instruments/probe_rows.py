@@ -8,10 +8,10 @@ import numpy as np
 
 from planprobe.core.records import Effect, Row
 from planprobe.instruments.addresses import tick_and_layer
-from planprobe.instruments.controls import SAME_LABELS
+from planprobe.instruments.controls import CONTROL_TASK, SAME_LABELS
 from planprobe.instruments.metrics import METRICS, macro_f1
 from planprobe.instruments.probes import ProbeResult
-from planprobe.instruments.scoreboard import BINS, Scoreboard, Tally
+from planprobe.instruments.scoreboard import BINS, SIDES, Scoreboard, Tally
 from planprobe.instruments.stats import Statistic, bootstrap_table, difference_table, holm, ratio
 
 UNIT = "macro-F1"
@@ -29,6 +29,11 @@ class Cell:
     @property
     def reader(self) -> str:
         return f"agent|{self.site}|{self.kernel}"
+
+    @property
+    def rivals(self) -> dict[str, list[str]]:
+        """Controls that a probe has to beat."""
+        return {name: readers for name, readers in self.controls.items() if name != CONTROL_TASK}
 
     @property
     def same_label_controls(self) -> dict[str, list[str]]:
@@ -57,7 +62,7 @@ def table_rows(
 ) -> list[Row]:
     """One row a cell; p is Holm-adjusted within each label source (`p_holm`)."""
     tallies = [cell.tally(board) for cell in cells]
-    bests = [cell.best_control(board, cell.controls) for cell in cells]
+    bests = [cell.best_control(board, cell.rivals) for cell in cells]
     counts, best_counts = _stack(tallies), _stack([tally for _, tally in bests])
     rows = [cell.key(concept) for cell in cells]
     for row, cell, tally in zip(rows, cells, tallies, strict=True):
@@ -69,7 +74,7 @@ def table_rows(
     for name, metric in METRICS.items():
         _enter(rows, name, bootstrap_table(counts, metric))
     _enter(rows, "delta", difference_table(counts, best_counts, macro_f1, unit=UNIT), with_p=True)
-    decoys = _stack([board.best_of(cell.source, cell.controls["control_task"]) for cell in cells])
+    decoys = _stack([board.best_of(cell.source, cell.controls[CONTROL_TASK]) for cell in cells])
     _enter(rows, "selectivity", difference_table(counts, decoys, macro_f1, unit=UNIT))
     for row, (name, tally) in zip(rows, bests, strict=True):
         row["best_control"], row["best_control_valid_macro_f1"] = name, as_number(tally.valid)
@@ -111,11 +116,16 @@ def horizon_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row
 
 
 def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]:
-    """Macro-F1 on part of the rows, the best control with the same labels beside it: one row a (cell, subset)."""
+    """Macro-F1 on part of the rows, the best control with the same labels beside it: one row a (cell, subset).
+
+    Subset 'sources_differ' holds the states in which the agent's way and the optimal way differ somewhere; there,
+    `follows_own` and `follows_other` say how often the probe agrees with its own and with the other label source on the
+    squares where the two differ.
+    """
     rows: list[Row] = []
-    for name in board_subsets(cells, board):
-        tallies = [cell.tally(board) for cell in cells]
-        bests = [cell.best_control(board, cell.same_label_controls) for cell in cells]
+    tallies = [cell.tally(board) for cell in cells]
+    bests = [cell.best_control(board, cell.same_label_controls) for cell in cells]
+    for name in dict.fromkeys(name for tally in tallies for name in tally.subsets):
         counts = np.stack([tally.subsets[name] for tally in tallies])
         of_control = np.stack([tally.subsets[name] for _, tally in bests])
         added = [
@@ -123,13 +133,12 @@ def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]
             for cell, (control, _), part in zip(cells, bests, counts, strict=True)
         ]
         _enter_pair(added, counts, of_control, macro_f1, "macro_f1")
+        if name == "sources_differ":
+            for side, column in enumerate(("follows_own", "follows_other")):
+                sides = np.stack([tally.recalls[SIDES][:, side] for tally in tallies])
+                _enter(added, column, bootstrap_table(sides, ratio))
         rows += added
     return rows
-
-
-def board_subsets(cells: list[Cell], board: Scoreboard) -> list[str]:
-    """Names of the subsets that were tallied."""
-    return list(dict.fromkeys(name for cell in cells for name in cell.tally(board).subsets))
 
 
 def as_number(value: float | None) -> float | None:
@@ -146,7 +155,8 @@ def _enter_pair(rows: list[Row], own: np.ndarray, other: np.ndarray, statistic: 
 def _enter(rows: list[Row], name: str, effects: list[Effect], *, with_p: bool = False) -> None:
     """Value and interval of one effect a row."""
     for row, effect in zip(rows, effects, strict=True):
-        row |= {name: as_number(effect.value), f"{name}_low": as_number(effect.low), f"{name}_high": as_number(effect.high)}
+        row[name] = as_number(effect.value)
+        row |= {f"{name}_low": as_number(effect.low), f"{name}_high": as_number(effect.high)}
         if with_p:
             row["p"] = as_number(effect.p)
 

@@ -1,9 +1,9 @@
 """Linear probes: can a concept be read off an activation by one matrix, on levels that the matrix has never seen?
 
-A probe is a multinomial logistic regression from what a k x k window of a site holds to the class of its central square.
-It is fitted on the train levels, its L2 strength is chosen on the valid levels, and the test levels are read once, with
-the chosen one. What it finds is *present* in the activations. Whether that is more than the observation shows is the
-business of the controls (`controls`), whether the net uses it that of steering.
+A probe is a multinomial logistic regression from what a k x k window of a site holds to the class of its central
+square. It is fitted on the train levels, its L2 strength is chosen on the valid levels, and the test levels are read
+once, with the chosen one. What it finds is *present* in the activations. Whether that is more than the observation
+shows is the business of the controls (`controls`), whether the net uses it that of steering.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ class ProbeResult:
 
     weights (classes, D), biases (classes,) float32: in the scale of the features as they were given.
     directions (classes, D): each class's weights at unit norm; zero where a class has none.
-    l2: the chosen strength, on standardised features and mean loss. loss: penalised train loss. converged: of the solver.
-    valid_score: macro-F1 on the valid rows, by which l2 was chosen; never the number to report.
-    test_level_ids (L,) sorted; test_counts (L, classes, classes) int64: confusions of each test level, true class by row.
+    l2: the chosen strength, on standardised features and mean loss. loss: penalised, on the train rows.
+    converged: of the solver. valid_score: macro-F1 on the valid rows, by which l2 was chosen; not a number to report.
+    test_level_ids (L,) sorted; test_counts (L, classes, classes) int64: confusions of each test level, true by row.
     test_predictions (test rows,) int8: in the order of the rows.
-    kernel, channels: the window, columns ordered as by `square_rows.gather_windows`.
+    kernel: side of the window, columns ordered as by `square_rows.gather_windows`.
     """
 
     weights: Tensor
@@ -96,8 +96,8 @@ def fit_probes(
 
     Args:
         features: (S, N, D), S sites, ticks or nets on the same N rows; (N, D) counts as one set.
-        labels: (V, N) class of each row in [0, num_classes), V concepts or controls; rows of -1 are left out. (N,) counts
-            as one.
+        labels: (V, N) class of each row in [0, num_classes), V concepts or controls; rows of -1 are left out. (N,)
+            counts as one.
         level_ids: (N,), the unit of counts and intervals.
         l2_strengths: candidates, mean-loss scale.
         tolerance: see `solve_softmax`.
@@ -109,8 +109,8 @@ def fit_probes(
     sizes = {features.shape[1], labels.shape[1], len(level_ids), *(len(mask) for mask in split)}
     if len(sizes) > 1 or not all(bool(mask.any()) for mask in split):
         raise ShapeError(
-            f"features {tuple(features.shape)}, labels {tuple(labels.shape)}, level_ids {tuple(level_ids.shape)} and a split "
-            f"of {[int(mask.sum()) for mask in split]} rows: need (S, N, D), (V, N), (N,) and rows in every part."
+            f"features {tuple(features.shape)}, labels {tuple(labels.shape)}, level_ids {tuple(level_ids.shape)}, split"
+            f" {[int(mask.sum()) for mask in split]}: need (S, N, D), (V, N), (N,) and rows in every part of the split."
         )
     # a class out of range would be counted as another one
     if int(labels.max()) >= num_classes:

@@ -68,7 +68,7 @@ def paired_proportion_power(num_levels: int, *, effect: float, discordant_rate: 
     favoured = (1 + abs(effect) / discordant_rate) / 2
     middle, reach = num_levels * discordant_rate, 8 * math.sqrt(num_levels * discordant_rate) + 10
     number = np.arange(max(0, math.floor(middle - reach)), min(num_levels, math.ceil(middle + reach)) + 1)
-    chance = np.diff(special.bdtr(np.append(number, number[-1] + 1) - 1, num_levels, discordant_rate))
+    chance = _tail(number, num_levels, discordant_rate) - _tail(number - 1, num_levels, discordant_rate)
     few = _largest_rejected(number, alpha)
     rejects = _tail(few, number, favoured) + _tail(few, number, 1 - favoured)
     return float((chance * rejects).sum())
@@ -130,7 +130,7 @@ def _largest_rejected(number: np.ndarray, alpha: float) -> np.ndarray:
     return few
 
 
-def _tail(few: np.ndarray, number: np.ndarray, chance: float) -> np.ndarray:
+def _tail(few: np.ndarray, number: np.ndarray | int, chance: float) -> np.ndarray:
     """P(at most `few` of `number`), 0 where few < 0."""
     return np.where(few < 0, 0.0, special.bdtr(np.clip(few, 0, number), number, chance))
 

@@ -1,4 +1,4 @@
-"""The states a probe table is made on: what was seen, what came of it, and what each net held, batch of levels by batch.
+"""The states a probe table is made on: what was seen, what came of it, and what each net held.
 
 A few states are drawn from every episode, and only these are kept, so memory depends on their number and not on the
 number of levels or steps. The agent acts; it and every watching net are then replayed on what it saw.
@@ -67,8 +67,8 @@ def record_states(
 
     Args:
         nets: what is recorded: name -> (net, site patterns); the agent itself too, if it is to be read.
-        per_level: states of each episode; fewer where levels x per_level would exceed MAX_STATES, and of more levels than
-            that only the first are played.
+        per_level: states of each episode; fewer where levels x per_level would exceed MAX_STATES, and of more levels
+            than that only the first are played.
         history: F, frames of observation kept. only_solved: take no states from failed episodes.
         on_batch(fraction of the levels done).
     Raises: TooFewLevelsError (no episode gives a state).
@@ -113,23 +113,14 @@ def _record_batch(
         source: concept.label(future, height=floor.shape[1], width=floor.shape[2], floor=floor)
         for source, future in futures.items()
     }
-    activations = {
-        name: replay(net, rollout.observations, states, sites) for name, (net, sites) in nets.items()
-    }
-    return Recording(
-        rollout.level_ids[states.board_ids], states.steps, floor, recent, steps >= 0, labels, activations, rollout.solved
-    )
+    activations = {name: replay(net, rollout.observations, states, sites) for name, (net, sites) in nets.items()}
+    level_ids = rollout.level_ids[states.board_ids]
+    return Recording(level_ids, states.steps, floor, recent, steps >= 0, labels, activations, rollout.solved)
 
 
 def _join(parts: list[Recording]) -> Recording:
     first = parts[0]
-    labels = {
-        source: Labels(
-            *(torch.cat([getattr(part.labels[source], name) for part in parts]) for name in ("values", "horizon", "pushes")),
-            class_names=first.labels[source].class_names,
-        )
-        for source in first.labels
-    }
+    labels = {source: _join_labels([part.labels[source] for part in parts]) for source in first.labels}
     activations = {
         net: {site: torch.cat([part.activations[net][site] for part in parts]) for site in sites}
         for net, sites in first.activations.items()
@@ -139,3 +130,10 @@ def _join(parts: list[Recording]) -> Recording:
         for name in ("level_ids", "steps", "floor", "recent", "seen", "solved")
     )
     return Recording(level_ids, steps, floor, recent, seen, labels, activations, solved)
+
+
+def _join_labels(parts: list[Labels]) -> Labels:
+    values, horizon, pushes = (
+        torch.cat([getattr(part, name) for part in parts]) for name in ("values", "horizon", "pushes")
+    )
+    return Labels(values, horizon, pushes, parts[0].class_names)

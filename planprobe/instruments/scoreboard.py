@@ -1,15 +1,15 @@
 """Who reads what how well: confusions of every reader on every test level, over all probe seeds.
 
-A *reader* is anything that predicts a label map: a probe at a site, or one of its controls. Each seed is another split of
-the levels. What a reader got right on a level is added up over the seeds in which that level was a test level, and the
-level stays the unit of every interval. Among several readers the better one is always chosen on the valid levels of the
-same seed, so that no test level has a say in the choice.
+A *reader* is anything that predicts a label map: a probe at a site, or one of its controls. Each seed is another split
+of the levels. What a reader got right on a level is added up over the seeds in which that level was a test level, and
+the level stays the unit of every interval. Among several readers the better one is always chosen on the valid levels of
+the same seed, so that no test level has a say in the choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ STEP_BINS = {"0-1": 0, "2-4": 2, "5-9": 5, "10+": 10}
 PUSH_BINS = {"0": 0, "1": 1, "2-3": 2, "4+": 4}
 """Bins of the horizon by their first value; a label without an event is in the bin 'never'."""
 
+SIDES = "sides"
 BINS = {"steps": (*STEP_BINS, "never"), "pushes": (*PUSH_BINS, "never")}
 
 
@@ -31,11 +32,13 @@ class Truth:
     """What is known about the N rows under one label source.
 
     labels (N,) int64, -1 left out; bins[unit] (N,) int64: position in BINS[unit], -1 none; subsets[name] (N,) bool.
+    rival (N,) int64: what the other label source says, where there is one.
     """
 
     labels: Tensor
-    bins: dict[str, Tensor]
-    subsets: dict[str, Tensor]
+    bins: dict[str, Tensor] = field(default_factory=dict)
+    subsets: dict[str, Tensor] = field(default_factory=dict)
+    rival: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Tally:
     """One reader on the levels of one or several seeds.
 
     valid: macro-F1 on the valid rows, mean over seeds. counts (L, K, K): confusions. subsets[name] (L, K, K).
-    recalls[unit] (L, bins, 2): rows read right, rows. readers: who was chosen in each seed. test_scores: macro-F1 by seed.
+    recalls[unit] (L, bins, 2): rows read right, rows. With a rival source also recalls[SIDES] (L, 2, 2), over the
+    squares on which the two sources differ: rows read as this source says, and as the other says.
+    readers: who was chosen in each seed. test_scores: macro-F1 by seed.
     """
 
     valid: float
@@ -81,6 +86,8 @@ class Scoreboard:
             unit: _recall_counts(bins[test_rows], labels, predicted, levels, len(BINS[unit]), self.num_levels)
             for unit, bins in truth.bins.items()
         }
+        if truth.rival is not None:
+            recalls[SIDES] = _side_counts(labels, truth.rival[test_rows], predicted, levels, self.num_levels)
         score = float(macro_f1(counts.sum(0)))
         tally = Tally(valid, counts, subsets, recalls, (reader,), (score,))
         self._tallies.setdefault((source, reader), []).append(tally)
@@ -111,12 +118,14 @@ def bin_horizon(horizon: Tensor, labels: Tensor, unit: str) -> Tensor:
     return bins.masked_fill(labels < 0, -1)
 
 
-def make_truth(labels: Tensor, horizon: Tensor, pushes: Tensor, subsets: dict[str, Tensor]) -> Truth:
+def make_truth(
+    labels: Tensor, horizon: Tensor, pushes: Tensor, *, subsets: dict[str, Tensor], rival: Tensor | None
+) -> Truth:
     """Of the N rows of one label source; the pushes bins only where something is pushed at all."""
     bins = {"steps": bin_horizon(horizon, labels, "steps")}
     if bool((pushes > 0).any()):
         bins["pushes"] = bin_horizon(pushes, labels, "pushes")
-    return Truth(labels, bins, subsets)
+    return Truth(labels, bins, subsets, rival)
 
 
 def differing_states(first: Labels, second: Labels) -> Tensor:
@@ -134,3 +143,12 @@ def _recall_counts(
     total = torch.bincount(cells, minlength=num_levels * num_bins).double()
     hits = torch.bincount(cells, weights=right, minlength=num_levels * num_bins)
     return torch.stack([hits, total], dim=-1).view(num_levels, num_bins, 2).cpu().numpy()
+
+
+def _side_counts(labels: Tensor, rival: Tensor, predicted: Tensor, levels: Tensor, num_levels: int) -> np.ndarray:
+    """(L, 2, 2): rows read as `labels` say and as `rival` says, each beside the number of rows on which they differ."""
+    differ = (labels >= 0) & (rival >= 0) & (labels != rival)
+    sides = [
+        _recall_counts(differ.to(torch.int64) - 1, said, predicted, levels, 1, num_levels) for said in (labels, rival)
+    ]
+    return np.concatenate(sides, axis=1)

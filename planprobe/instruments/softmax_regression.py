@@ -54,7 +54,7 @@ class _Problems:
     num_classes: int
 
     def loss_and_gradient(self, params: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Of problems `ids` (P',) at params (P', classes, D + 1), the last column being the bias: (P',), like params."""
+        """Of problems `ids` (P',) at params (P', classes, D + 1), bias last: (P',), like params."""
         num_problems, num_classes, width = params.shape
         flat = params.reshape(-1, width)
         weights, bias = flat[:, :-1].float(), flat[:, -1:].float()

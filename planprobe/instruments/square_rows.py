@@ -1,10 +1,9 @@
-"""The rows of a square probe's design matrix: one floor square of one state each, and what a k x k window sees there."""
+"""The rows of a square probe's design matrix: one floor square of one state each, and what a window sees there."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -23,7 +23,8 @@ def test_without_options_it_is_the_scorecard(cli, maze_agent):
 
 
 def test_one_set_equals_the_python_call(cli, maze_agent):
-    rows = cli("eval", maze_agent, "--levels", "far", "--num-levels", 8, "--thinking-steps", 0, 2, "--json").json["rows"]
+    options = ("--levels", "far", "--num-levels", 8, "--thinking-steps", 0, 2)
+    rows = cli("eval", maze_agent, *options, "--json").json["rows"]
     agent = load_agent(maze_agent)
     levels = agent.levels("far", 8)
     expected = [

@@ -22,7 +22,9 @@ def test_every_future_is_known_unless_said_otherwise():
     assert make().known.tolist() == [True, True, True]
     known = torch.tensor([True, False, True])
     futures = make(known=known)
-    assert len(futures[known]) == 2 and futures[known].known.all() and not futures[1:2].known.any()
+    assert len(futures[known]) == 2
+    assert futures[known].known.all()
+    assert not futures[1:2].known.any()
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,8 @@ CORRIDOR = "#######\n#@$ . #\n#     #\n#######"
 
 def test_last_push_counts():
     levels, rollout = play_script(CORRIDOR, [RIGHT, RIGHT])
-    assert rollout.solved.all() and rollout.lengths.tolist() == [2]
+    assert rollout.solved.all()
+    assert rollout.lengths.tolist() == [2]
     assert events_of(levels, rollout, PUSH) == {(1, 2): (RIGHT, 0), (1, 3): (RIGHT, 1)}
     assert events_of(levels, rollout, PUSH, step=1) == {(1, 3): (RIGHT, 0)}
     assert events_of(levels, rollout, ARRIVAL) == {(1, 3): (RIGHT, 0), (1, 4): (RIGHT, 1)}
@@ -89,7 +90,8 @@ def test_entry_and_exit_name_the_same_route_by_different_squares():
 
 def test_noops_and_blocked_moves_are_no_event_but_take_a_step():
     levels, rollout = play_script(CORRIDOR, [NOOP, LEFT, RIGHT, UP, NOOP, RIGHT])
-    assert rollout.lengths.tolist() == [6] and rollout.moved[0].tolist() == [False, False, True, False, False, True]
+    assert rollout.lengths.tolist() == [6]
+    assert rollout.moved[0].tolist() == [False, False, True, False, False, True]
     assert events_of(levels, rollout, ENTRY) == {(1, 2): (RIGHT, 2), (1, 3): (RIGHT, 5)}
     assert events_of(levels, rollout, EXIT) == {(1, 1): (RIGHT, 2), (1, 2): (RIGHT, 5)}
     assert events_of(levels, rollout, PUSH) == {(1, 2): (RIGHT, 2), (1, 3): (RIGHT, 5)}
@@ -98,7 +100,8 @@ def test_noops_and_blocked_moves_are_no_event_but_take_a_step():
 
 def test_what_truncation_cut_off_never_happens():
     levels, rollout = play_script(CORRIDOR, [NOOP, RIGHT, RIGHT], time_limit=2)
-    assert not rollout.solved.any() and rollout.lengths.tolist() == [2]
+    assert not rollout.solved.any()
+    assert rollout.lengths.tolist() == [2]
     assert events_of(levels, rollout, ENTRY) == {(1, 2): (RIGHT, 1)}
     assert events_of(levels, rollout, PUSH) == {(1, 2): (RIGHT, 1)}
 
@@ -108,8 +111,11 @@ def test_walls_are_no_rows_and_floor_without_event_is_never():
     labels = label(levels, rollout, PUSH, 0)
     assert torch.equal(labels.values[0] == -1, levels.boards[0] == WALL)
     assert torch.equal(labels.is_row[0], levels.boards[0] != WALL)
-    assert labels.values[0, 2, 3] == 0 and labels.horizon[0, 2, 3] == -1 and labels.pushes[0, 2, 3] == -1
-    assert labels.class_names == ("never", "up", "down", "left", "right") and labels.num_classes == 5
+    assert labels.values[0, 2, 3] == 0
+    assert labels.horizon[0, 2, 3] == -1
+    assert labels.pushes[0, 2, 3] == -1
+    assert labels.class_names == ("never", "up", "down", "left", "right")
+    assert labels.num_classes == 5
 
 
 def test_a_square_visited_twice_keeps_its_first_visit_until_it_is_past():
@@ -175,7 +181,9 @@ def test_every_label_of_random_play_is_that_of_a_scalar_player():
     found = {}
     for name in (ENTRY, EXIT, PUSH, ARRIVAL):
         labels = CONCEPTS[name].label(futures, height=7, width=7, floor=floor)
-        found[name] = torch.stack([labels.values.to(torch.int16), labels.horizon, labels.pushes], -1).flatten(1, 2).tolist()
+        found[name] = (
+            torch.stack([labels.values.to(torch.int16), labels.horizon, labels.pushes], -1).flatten(1, 2).tolist()
+        )
     for row, (level, start) in enumerate(zip(states.board_ids.tolist(), states.steps.tolist(), strict=True)):
         actions = script[: int(rollout.lengths[level])].tolist()
         expected = scalar_events(levels, level, actions, start)
@@ -237,7 +245,8 @@ def test_futures_stand_still_after_the_end(rollout):
     left = rollout.lengths[states.board_ids] - states.steps
     assert futures.actions.shape[1] == left.max()
     over = torch.arange(futures.actions.shape[1]) >= left[:, None]
-    assert not futures.moved[over].any() and not futures.pushed[over].any()
+    assert not futures.moved[over].any()
+    assert not futures.pushed[over].any()
     assert (futures.positions.diff(dim=1)[over] == 0).all()
     here = rollout.positions[states.board_ids, states.steps]
     assert torch.equal(futures.positions[:, 0], here)
@@ -250,7 +259,8 @@ def test_a_concept_of_ones_own_is_one_function():
 
     mine = Concept("vertical-visit", ("never", "up", "down"), find_vertical_visits)
     levels, rollout = play_script(CORRIDOR, [DOWN, RIGHT])
-    assert get_concept(mine) is mine and mine.num_classes == 3
+    assert get_concept(mine) is mine
+    assert mine.num_classes == 3
     assert events_of(levels, rollout, mine) == {(2, 1): (DOWN, 0)}
 
 
@@ -278,7 +288,9 @@ def test_unknown_futures_are_no_rows():
     futures = behaviour_futures(rollout, states)
     futures = Futures(futures.positions, futures.actions, futures.moved, futures.pushed, torch.tensor([True, False]))
     labels = CONCEPTS[ENTRY].label(futures, height=4, width=7, floor=floor_mask(levels, rollout, states))
-    assert labels.is_row[0].any() and not labels.is_row[1].any() and (labels.horizon[1] == -1).all()
+    assert labels.is_row[0].any()
+    assert not labels.is_row[1].any()
+    assert (labels.horizon[1] == -1).all()
 
 
 def test_branch_squares_have_three_ways_to_go():

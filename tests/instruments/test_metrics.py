@@ -100,7 +100,8 @@ def test_counts_of_levels_add_up_and_skip_what_is_no_row():
     predicted = torch.randint(K, (3, 2, 400), generator=generator)
     level_index = torch.randint(7, (400,), generator=generator)
     counts = count_confusions(true, predicted, num_classes=K, level_index=level_index, num_levels=7)
-    assert counts.shape == (3, 2, 7, K, K) and counts.dtype == np.int64
+    assert counts.shape == (3, 2, 7, K, K)
+    assert counts.dtype == np.int64
     for level in range(7):
         rows = (level_index == level) & (true >= 0)
         expected = oracle.confusion_matrix(true[rows], predicted[2, 1, rows], labels=range(K))

@@ -20,7 +20,9 @@ def test_parts_are_disjoint_by_level_and_hold_every_row(num_levels):
     split = split_by_level(rows, seed=1)
     assert ((split.train.int() + split.valid.int() + split.test.int()) == 1).all()
     levels = [set(rows[mask].tolist()) for mask in split]
-    assert not (levels[0] & levels[1] or levels[0] & levels[2] or levels[1] & levels[2])
+    assert not (levels[0] & levels[1])
+    assert not (levels[0] & levels[2])
+    assert not (levels[1] & levels[2])
     sizes = [len(part) for part in levels]
     assert sum(sizes) == num_levels
     assert all(abs(size - share * num_levels) <= 1 for size, share in zip(sizes, (0.6, 0.2, 0.2), strict=True))

@@ -43,11 +43,18 @@ def test_limits_of_a_mean_are_those_of_scipy(method):
     values = np.random.default_rng(1).exponential(size=40)
     found = cluster_bootstrap(values, interval=method, num_resamples=20_000)
     expected = oracle.bootstrap(
-        (values,), np.mean, n_resamples=20_000, rng=np.random.default_rng(2), method="BCa" if method == "bca" else method
+        (values,),
+        np.mean,
+        n_resamples=20_000,
+        rng=np.random.default_rng(2),
+        method="BCa" if method == "bca" else method,
     ).confidence_interval
     error = values.std() / np.sqrt(40)
-    assert found.value == pytest.approx(values.mean()) and found.n == 40 and found.p is None
-    assert abs(found.low - expected.low) < 0.12 * error and abs(found.high - expected.high) < 0.12 * error
+    assert found.value == pytest.approx(values.mean())
+    assert found.n == 40
+    assert found.p is None
+    assert abs(found.low - expected.low) < 0.12 * error
+    assert abs(found.high - expected.high) < 0.12 * error
 
 
 @pytest.mark.parametrize("method", ["bca", "percentile"])
@@ -64,7 +71,8 @@ def test_limits_of_a_macro_f1_are_those_of_scipy(method):
     )  # fmt: skip
     assert found.value == pytest.approx(macro_f1(counts.sum(0)))
     interval, error = expected.confidence_interval, expected.standard_error
-    assert abs(found.low - interval.low) < 0.12 * error and abs(found.high - interval.high) < 0.12 * error
+    assert abs(found.low - interval.low) < 0.12 * error
+    assert abs(found.high - interval.high) < 0.12 * error
 
 
 def test_a_table_is_its_cells_one_by_one_whatever_the_block(monkeypatch):
@@ -74,7 +82,8 @@ def test_a_table_is_its_cells_one_by_one_whatever_the_block(monkeypatch):
     monkeypatch.setattr("planprobe.instruments.stats._BLOCK_VALUES", 10_000)
     assert together == bootstrap_table(tables, macro_f1, num_resamples=300)
     others = bootstrap_table(tables, macro_f1, num_resamples=300, seed=1)
-    assert others[0].value == together[0].value and others[0].low != together[0].low
+    assert others[0].value == together[0].value
+    assert others[0].low != together[0].low
 
 
 # coverage ------------------------------------------------------------------------------------------------------------
@@ -128,7 +137,8 @@ def test_the_p_of_one_value_a_level_is_nearly_that_of_a_t_test_and_of_sign_flips
     first = second + rng.normal(0.25, 1, size=60)
     effect = bootstrap_difference(first, second, unit="reward")
     assert effect.p == pytest.approx(oracle.ttest_rel(first, second).pvalue, rel=1e-9)
-    assert effect.value == pytest.approx((first - second).mean()) and effect.unit == "reward"
+    assert effect.value == pytest.approx((first - second).mean())
+    assert effect.unit == "reward"
     flips = oracle.permutation_test(
         (first, second), lambda a, b, axis: (a - b).mean(axis), permutation_type="samples", vectorized=True,
         n_resamples=20_000, rng=np.random.default_rng(0),
@@ -167,7 +177,8 @@ def test_the_best_control_is_the_one_to_beat():
     controls = {"weak": draw_confusions(60, 1, shift=-0.3), "strong": draw_confusions(60, 2, shift=0.2)}
     name, effect = difference_over_best(measured, controls, macro_f1)
     alone = {key: bootstrap_difference(measured, control, macro_f1) for key, control in controls.items()}
-    assert name == "strong" and effect.value == min(other.value for other in alone.values())
+    assert name == "strong"
+    assert effect.value == min(other.value for other in alone.values())
     assert effect.p == max(other.p for other in alone.values())
     with pytest.raises(ShapeError, match="at least one control"):
         difference_over_best(measured, {}, macro_f1)
@@ -200,7 +211,8 @@ def test_holm_errs_on_a_whole_table_at_most_as_often_as_one_test():
 def test_levels_without_a_value_are_left_out_of_the_mean():
     values = np.array([1.0, np.nan, 3.0, 5.0])
     effect = cluster_bootstrap(values)
-    assert (effect.value, effect.n) == (3.0, 3) and effect.low < 3 < effect.high
+    assert (effect.value, effect.n) == (3.0, 3)
+    assert effect.low < 3 < effect.high
     np.testing.assert_array_equal(as_sums(values), [[1, 1], [0, 0], [3, 1], [5, 1]])
 
 
@@ -208,9 +220,12 @@ def test_one_level_with_rows_gives_a_value_and_no_interval():
     counts = np.zeros((10, 3, 3))
     counts[4] = np.diag([3, 2, 1])
     effect = bootstrap_difference(counts, counts, macro_f1)
-    assert effect.n == 1 and effect.value == 0 and np.isnan([effect.low, effect.high, effect.p]).all()
+    assert effect.n == 1
+    assert effect.value == 0
+    assert np.isnan([effect.low, effect.high, effect.p]).all()
     empty = cluster_bootstrap(np.zeros((10, 3, 3)), macro_f1)
-    assert empty.n == 0 and np.isnan(empty.value)
+    assert empty.n == 0
+    assert np.isnan(empty.value)
 
 
 def test_what_gives_no_interval_is_refused():

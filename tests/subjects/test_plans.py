@@ -41,7 +41,8 @@ def count_steps(board, start):
 def test_maze_plans_are_shortest_and_take_the_lowest_action_first():
     levels = generate_mazes(40, size=11, braid=(0.3, 0.8), seed=0)
     futures = optimal_futures(levels.boards, levels.players, "maze")
-    assert futures.known.all() and not futures.pushed.any()
+    assert futures.known.all()
+    assert not futures.pushed.any()
     for level in range(40):
         steps = count_steps(levels.boards[level], int(levels.players[level]))
         here = int(levels.players[level])
@@ -51,10 +52,12 @@ def test_maze_plans_are_shortest_and_take_the_lowest_action_first():
                 for action, offset in enumerate(move_offsets(11).tolist()[:4])
                 if steps.get(here + offset) == steps[here] - 1
             ]
-            assert futures.moved[level, step] and futures.actions[level, step] == best[0]
+            assert futures.moved[level, step]
+            assert futures.actions[level, step] == best[0]
             assert futures.positions[level, step] == here
             here += move_offsets(11).tolist()[best[0]]
-        assert steps[here] == 0 and (futures.positions[level, step + 1 :] == here).all()
+        assert steps[here] == 0
+        assert (futures.positions[level, step + 1 :] == here).all()
 
 
 def test_a_maze_worked_out_by_hand():
@@ -66,14 +69,15 @@ def test_a_maze_worked_out_by_hand():
 
 
 def test_players_on_the_goal_or_cut_off_from_it():
-    levels = levels_from_text("#####\n#@ .#\n#####\n", "drawn", ) if False else None  # fmt: skip
     board = torch.ones(5, 5, dtype=torch.uint8)
     board[1, 1:4] = 0
     board[3, 1] = TARGET
     on_goal = optimal_futures(board[None], torch.tensor([16]), "maze")
-    assert levels is None and on_goal.known.tolist() == [True] and on_goal.moved.tolist() == [[False]]
+    assert on_goal.known.tolist() == [True]
+    assert on_goal.moved.tolist() == [[False]]
     cut_off = optimal_futures(board[None], torch.tensor([6]), "maze")
-    assert cut_off.known.tolist() == [False] and cut_off.positions.tolist() == [[6, 6]]
+    assert cut_off.known.tolist() == [False]
+    assert cut_off.positions.tolist() == [[6, 6]]
 
 
 def test_sokoban_plans_solve_the_level_in_the_fewest_moves():
@@ -88,7 +92,8 @@ def test_sokoban_plans_solve_the_level_in_the_fewest_moves():
         result = env.step(futures.actions[:, step])
         assert torch.equal(result.extras["moved"][running], futures.moved[running, step])
         assert torch.equal(result.extras["pushed"][running], futures.pushed[running, step])
-        assert not (futures.moved[~running, step].any() or futures.pushed[~running, step].any())
+        assert not (futures.moved[~running, step].any())
+        assert not (futures.pushed[~running, step].any())
         running &= ~result.solved
     assert not running.any()
     for level in range(0, 25, 5):
@@ -98,18 +103,16 @@ def test_sokoban_plans_solve_the_level_in_the_fewest_moves():
 
 
 def test_states_that_cannot_be_solved_or_not_in_time_are_not_known():
-    texts = ("######\n#@$ .#\n#    #\n######", "######\n#@  .#\n#   $#\n######")
+    texts = ("######\n#@$ .#\n#    #\n######", "######\n#@  .#\n#$   #\n######")
     drawn = [levels_from_text(text, "drawn")[0] for text in texts]
     boards, players = torch.cat([part.boards for part in drawn]), torch.cat([part.players for part in drawn])
-    boards = torch.cat([boards, torch.flip(boards[:1], (1,))])  # the box against the lower wall, target above it
-    boards[2] = boards[1]
-    boards[2, 2, 4], boards[2, 2, 1] = 0, BOX
-    players = torch.cat([players, players[:1]])
     futures = optimal_futures(boards, players, "sokoban")
-    assert futures.known.tolist() == [True, True, False] or futures.known.tolist() == [True, False, False]
+    assert futures.known.tolist() == [True, False]
+    assert futures.moved.tolist() == [[True, True], [False, False]]
     hard = generate_sokoban(3, size=7, num_boxes=(3, 3), seed=2)
     cut = optimal_futures(hard.boards, hard.players, "sokoban", max_nodes=1)
-    assert not cut.known.any() and not cut.moved.any()
+    assert not cut.known.any()
+    assert not cut.moved.any()
 
 
 def test_repeated_states_are_solved_once(monkeypatch):
@@ -127,7 +130,8 @@ def test_repeated_states_are_solved_once(monkeypatch):
     futures = optimal_futures(levels.boards[rows], levels.players[rows], "sokoban")
     alone = optimal_futures(levels.boards, levels.players, "sokoban")
     assert seen == [4, 4]
-    assert torch.equal(futures.positions, alone.positions[rows]) and torch.equal(futures.pushed, alone.pushed[rows])
+    assert torch.equal(futures.positions, alone.positions[rows])
+    assert torch.equal(futures.pushed, alone.pushed[rows])
 
 
 def test_replay_knows_blocked_moves():
@@ -135,7 +139,8 @@ def test_replay_knows_blocked_moves():
     actions = torch.tensor([[RIGHT, UP, DOWN, RIGHT, 4, UP]])
     futures = replay_actions(levels.boards, levels.players, actions, torch.tensor([6]))
     assert futures.moved[0].tolist() == [False, False, True, True, False, False]
-    assert not futures.pushed.any() and futures.positions[0, -1] == 2 * 7 + 2
+    assert not futures.pushed.any()
+    assert futures.positions[0, -1] == 2 * 7 + 2
     short = replay_actions(levels.boards, levels.players, actions, torch.tensor([3]))
     assert short.moved[0].tolist() == [False, False, True, False, False, False]
 
@@ -144,11 +149,11 @@ def test_replay_knows_blocked_moves():
 def play_some(task, observation):
     """An environment some random steps into its episodes."""
     if task is Maze:
-        env = Maze(generate_mazes(30, size=9, seed=0), 30, observation=observation, autoreset=False)
+        env = Maze(generate_mazes(12, size=9, seed=0), 12, observation=observation, autoreset=False)
     else:
-        env = Sokoban(generate_sokoban(30, size=7, num_boxes=(1, 3), seed=0), 30, observation=observation)
-    seen = env.reset(torch.arange(30))
-    for action in torch.randint(4, (15, 30), generator=torch.Generator().manual_seed(0)):
+        env = Sokoban(generate_sokoban(12, size=7, num_boxes=(1, 2), seed=0), 12, observation=observation)
+    seen = env.reset(torch.arange(env.num_boards))
+    for action in torch.randint(4, (15, env.num_boards), generator=torch.Generator().manual_seed(0)):
         seen = env.step(action).observation
     return env, seen
 
@@ -158,14 +163,16 @@ def play_some(task, observation):
 def test_an_observation_gives_the_board_back(task, observation):
     env, seen = play_some(task, observation)
     boards, players = boards_from_observations(seen, observation=observation)
-    assert boards.dtype == torch.uint8 and players.dtype == torch.int64
-    assert torch.equal(boards.flatten(1), env.cells) and torch.equal(players, env.players)
+    assert boards.dtype == torch.uint8
+    assert players.dtype == torch.int64
+    assert torch.equal(boards.flatten(1), env.cells)
+    assert torch.equal(players, env.players)
 
 
 def test_the_planner_reads_observations():
     env, seen = play_some(Sokoban, "planes")
     found = observation_planner("sokoban")(seen)
-    expected = optimal_futures(env.cells.view(30, 7, 7), env.players, "sokoban")
+    expected = optimal_futures(env.cells.view(12, 7, 7), env.players, "sokoban")
     for name, value in vars(expected).items():
         assert torch.equal(getattr(found, name), value), name
 

@@ -55,7 +55,7 @@ def probe_rows() -> list[Row]:
         for name, score in scores.items():
             row |= _named(f"control_{name}", score)
         rows.append(row)
-    best = {"labels": "behaviour", "site": "ticks.1.0.hook_h", "tick": 1, "layer": 0, "kernel": 3, "unit": "steps"}
+    best = {"labels": "behaviour", "site": "ticks.1.0.hook_h", "tick": 1, "layer": 0, "kernel": 1, "unit": "steps"}
     for number, name in enumerate(("0-1", "2-4", "5-9", "10+", "never")):
         recalls = _named("recall", 0.9 - 0.1 * number) | _named("control_recall", 0.7 - 0.1 * number)
         rows.append({**best, "bin": name, **recalls})

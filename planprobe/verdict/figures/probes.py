@@ -27,7 +27,7 @@ HORIZON = (
     "Share of squares read right by the time until the agent enters them, at the same site. A plan reaches further "
     "ahead than what the board gives away; 'never' are squares that the agent does not enter again."
 )
-OWN, OPTIMAL = "behaviour", "optimal"
+OWN, JUDGED_KERNEL = "behaviour", 1
 
 
 def probe_sites(results: Results) -> Figure | None:
@@ -119,8 +119,8 @@ def probe_horizon(results: Results) -> Figure | None:
 
 
 def best_cell(results: Results) -> Row | None:
-    """The row of the agent's own labels that did best on the valid levels."""
-    rows = [row for row in _cells(results) if row["labels"] == OWN]
+    """The row that D4 is judged at: of the agent's own labels and one square, the best on the valid levels."""
+    rows = [row for row in _cells(results) if row["labels"] == OWN and row["kernel"] == JUDGED_KERNEL]
     return max(rows, key=lambda row: row["valid_macro_f1"] or 0.0, default=None)
 
 

@@ -155,13 +155,21 @@ def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
     shown = figure.layout.yaxis.range or (min(values), max(values))
     least = gap * max(shown[1] - shown[0], 1e-9)
     for x in {note.x for note in notes}:
-        labels = [note for note in notes if note.x == x]
-        for _ in range(100):
-            labels.sort(key=lambda note: note.y)
-            for below, above in pairwise(labels):
-                overlap = least - (above.y - below.y)
-                if overlap > 0:
-                    below.y, above.y = below.y - overlap / 2, above.y + overlap / 2
+        labels = sorted((note for note in notes if note.x == x), key=lambda note: note.y)
+        for note, height in zip(labels, _spread([note.y for note in labels], least), strict=True):
+            note.y = height
+
+
+def _spread(heights: list[float], least: float) -> list[float]:
+    """Increasing numbers moved apart, both ways alike, until each is `least` above the one before."""
+    heights = list(heights)
+    for _ in range(100):
+        for number, (below, above) in enumerate(pairwise(tuple(heights))):
+            overlap = least - (above - below)
+            if overlap > 0:
+                heights[number] -= overlap / 2
+                heights[number + 1] += overlap / 2
+    return heights
 
 
 def _limits(low: Sequence[float], high: Sequence[float]) -> list[list[float]]:

@@ -119,7 +119,7 @@ from planprobe.core.grid import ACTION_NAMES
 from planprobe.subjects.envs.catalog import level_set_names
 from planprobe.subjects.envs.level_text import render_text
 
-NUM_STEPS, ARROWS = 3, ("·", "↑", "↓", "←", "→")
+NUM_STEPS, ARROWS = 3, ("", "↑", "↓", "←", "→")
 level = agent.levels(level_set_names(agent.task)[-1], BUDGET.num_levels)[0]
 ticks = [row for row in table.rows if (row["labels"], row["layer"]) == ("behaviour", best["layer"])]
 with capture(opened, [row["site"] for row in ticks], steps=range(NUM_STEPS)) as cache:
@@ -141,6 +141,7 @@ figure = theme.make_figure(x_title="", y_title="", height=60 + 240 * NUM_STEPS)
 figure.add_heatmap(
     z=shade, text=signs, texttemplate="%{text}", zmin=0, zmax=1, colorscale=[[0, theme.GRID], [1, theme.AGENT]], xgap=1, ygap=1,
     hoverongaps=False, hovertemplate="entered with probability %{z:.2f}<extra></extra>",
+    colorbar={"title": "entered", "thickness": 12, "outlinewidth": 0},
 )
 middles = [width * (k + 0.5) - 0.5 for k in range(len(ticks))]
 figure.update_xaxes(tickvals=middles, ticktext=[f"tick {row['tick']}" for row in ticks], linecolor="white", ticks="")
@@ -151,7 +152,7 @@ print("then it went:", " ".join(ACTION_NAMES[action] for action in rollout.actio
 figure
 
 # %% [markdown]
-# The figure shows, for each tick, how likely each square is to be entered (dark) and by which move (arrow; a dot is
-# *never*). Compare it with the moves printed above it. A route that fills in or changes its mind over the ticks is what a
-# plan in the making would look like, and is an illustration, not evidence: it is one level, and a read-out can be right
-# without being used. Whether the agent *acts* on what is read here is asked by writing to it, which is plan steering (D7).
+# The figure shows, for each tick, how likely each square is to be entered (dark) and by which move (arrow; none where *never*
+# is likeliest). Compare it with the moves printed above it. A route that fills in or changes its mind over the ticks is
+# what a plan in the making would look like, and is an illustration, not evidence: it is one level, and a read-out can be
+# right without being used. Whether the agent *acts* on what is read here is asked by writing to it: plan steering (D7).

@@ -156,6 +156,15 @@ def test_importing_does_nothing():
     assert found == {"changed": [], "files": [], "connected": [], "heavy": []}
 
 
+def test_the_watch_on_importing_can_fail():
+    deeds = "open('README.md').close(); torch.manual_seed(3); os.environ['HERE'] = '1'; import jinja2"
+    code = IMPORT_EVERYTHING.replace("in names:", "in []:").replace("after = state()", f"{deeds}\nafter = state()")
+    found = run_python(code)
+    assert found["changed"] == ["torch generator", "environment"]
+    assert found["files"] == [str(ROOT / "README.md")]
+    assert found["heavy"] == ["jinja2"]
+
+
 def test_the_command_line_starts_without_torch():
     code = "import json, sys, planprobe.cli.main; print(json.dumps([m for m in sys.modules if '.' not in m]))"
     assert not set(run_python(code)) & {"torch", "numpy", "tyro", "rich", "scipy", "gymnasium"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -21,6 +21,9 @@ from planprobe.cli.arguments import (
 )  # fmt: skip
 from planprobe.cli.output import print_table, progress, say, show, with_interval
 from planprobe.core.records import Row
+
+if TYPE_CHECKING:
+    from planprobe.subjects.agent import Agent
 
 
 @dataclass(frozen=True)
@@ -93,21 +96,31 @@ def run(arguments: list[str]) -> int:
 
 
 def _list(options: List) -> int:
-    from planprobe.subjects.scorecard import RESET, find_score
     from planprobe.subjects.zoo import list_agents, load_agent
 
-    rows: list[Row] = []
-    for agent in map(load_agent, list_agents()):
-        solved, reset = find_score(agent.metrics), find_score(agent.metrics, **asdict(RESET))
-        rows.append({
-            "name": agent.name, "task": f"{agent.task.kind}{agent.task.size}", "net": agent.recipe.net.kind,
-            "frames": agent.frames, "solved": solved and solved["value"],
-            "solved, memory reset": reset and reset["value"],
-        })  # fmt: skip
+    rows = [_headline(load_agent(name)) for name in list_agents()]
     show(rows, rows, as_json=options.json)
     if not rows:
         say("The zoo is empty. Next: planprobe train RECIPE.toml, then planprobe agents publish RUN.")
     return 0
+
+
+def _headline(agent: Agent) -> Row:
+    from planprobe.subjects.envs.catalog import level_set_names
+    from planprobe.subjects.scorecard import FIRST_MOVE, RESET, SOLVED, find_score
+
+    def score(measure: str = SOLVED, **where) -> float | None:
+        row = find_score(agent.metrics, measure, **where)
+        return row and row["value"]
+
+    harder = level_set_names(agent.task)[-1]
+    measure = FIRST_MOVE if harder == "far" else SOLVED
+    return {
+        "name": agent.name, "task": f"{agent.task.kind}{agent.task.size}", "net": agent.recipe.net.kind,
+        "frames": agent.frames, "solved": score(), "memory reset": score(**asdict(RESET)),
+        "harder": f"{harder}, {measure}", "no thinking": score(measure, levels=harder),
+        "8 thinking steps": score(measure, levels=harder, thinking_steps=8),
+    }  # fmt: skip
 
 
 def _show(options: Show) -> int:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import tyro
 from tyro.conf import arg, subcommand
 
-from planprobe.core.errors import PlanprobeError
+from planprobe.core.errors import OutputError, PlanprobeError
 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
@@ -57,6 +58,13 @@ def parse_one_of(choices: dict[str, type], arguments: list[str], *, verb: str) -
         member = Annotated[choice, subcommand(name, description=first_lines[name])]
         union = member if union is None else union | member
     return tyro.cli(union, args=arguments, prog=f"planprobe {verb}", config=config)
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before minutes of work whether it can be written to. Raises: OutputError."""
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise OutputError(f"cannot write to '{folder}': '{existing}' is not a folder one may write to.")
 
 
 def use_threads(threads: int | None) -> None:

@@ -47,8 +47,8 @@ def with_interval(row: Row) -> Row:
 
 
 @contextmanager
-def progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr; yields on_progress(done, total). Silent where stderr is no terminal."""
+def progress(label: str) -> Iterator[Callable[..., None]]:
+    """A bar on stderr; yields on_progress(done, total, what is going on). Silent where stderr is no terminal."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -56,7 +56,11 @@ def progress(label: str) -> Iterator[Callable[[int, int], None]]:
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
     with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as bar:
         task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def on_progress(done: float, total: float, text: str = "") -> None:
+            bar.update(task, completed=done, total=total, description=f"{label}: {text}" if text else label)
+
+        yield on_progress
 
 
 def say(message: str) -> None:

@@ -90,10 +90,10 @@ def _probe(agent: Agent, options: Probe) -> ProbeTable:
     levels = agent.levels(options.levels, options.num_levels)
     with progress(f"probing {agent.name}") as on_progress:
         return probe_table(
-            open_policy(agent.net, name=agent.name), agent.make_env, levels, concept,
-            sites=list(options.sites), kernels=options.kernels, random_policies=_untrained(agent), planner=planner,
+            open_policy(agent.net, name=agent.name), agent.make_env, levels, concept, sites=list(options.sites),
+            kernels=options.kernels, random_policies=_untrained(agent), planner=planner,
             per_level=options.per_level, seeds=options.seeds, seed=options.seed,
-            on_progress=lambda fraction, text: on_progress(fraction, 1),
+            on_progress=lambda fraction, text: on_progress(fraction, 1, text),
         )  # fmt: skip
 
 

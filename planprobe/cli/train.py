@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from planprobe.cli.arguments import ArgumentError, AsJson, Flag, Threads, optional, parse, use_threads
+from planprobe.cli.arguments import ArgumentError, AsJson, Flag, Threads, check_folder, optional, parse, use_threads
 from planprobe.cli.output import say, show
-from planprobe.core.errors import CheckpointError, OutputError
+from planprobe.core.errors import CheckpointError
 
 if TYPE_CHECKING:
     from planprobe.subjects.recipe import Recipe
@@ -58,7 +58,8 @@ def run(arguments: list[str]) -> int:
     options = parse(Train, arguments, verb="train")
     recipe = _find_recipe(options.recipe)
     folder = options.out or Path("runs") / recipe.name
-    _check_folder(folder, resume=options.resume)
+    check_folder(folder)
+    _check_run(folder, resume=options.resume)
     use_threads(options.threads)
     _check_device(options)
     summary = _train(recipe, folder, options)
@@ -100,13 +101,10 @@ def _find_recipe(spec: str) -> Recipe:
     return load_recipe(spec)
 
 
-def _check_folder(folder: Path, *, resume: bool) -> None:
+def _check_run(folder: Path, *, resume: bool) -> None:
     """Find out before levels are generated, which takes a minute for a large bank."""
     from planprobe.subjects.agent import RESUME_FILE
 
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise OutputError(f"cannot write a run to '{folder}': '{existing}' is not a folder one may write to.")
     if (folder / RESUME_FILE).exists() and not resume:
         raise CheckpointError(f"'{folder}' already holds a run. Continue it with --resume, or name another.")
 

@@ -34,9 +34,8 @@ class HasSites(Protocol):
 class Address:
     """A part of a run.
 
-    site: a pattern, see `select_sites`. steps: clock steps as a slice or list, None for all. squares: bool mask (H, W), or
-    (B, H, W) for other squares on each board, None for all; spatial sites (B, C, H, W) only. channels: slice or list, None
-    for all.
+    site: a pattern, see `select_sites`. steps: clock steps as a slice or list. squares: bool mask (H, W), or (B, H, W)
+    for other squares on each board; of spatial sites (B, C, H, W) only. channels: slice or list. None means all.
     """
 
     site: str
@@ -79,7 +78,7 @@ def select_sites(opened: HasSites, patterns: str | Sequence[str]) -> list[str]:
 
 
 def step_filter(steps: Steps) -> Callable[[int], bool]:
-    """A test for membership in `steps`. Raises: AddressError (negative: the length of a run is not known beforehand)."""
+    """A test for membership in `steps`. Raises: AddressError (negative: where a run will end is not known)."""
     if steps is None:
         return lambda step: True
     named = (steps.start, steps.stop, steps.step) if isinstance(steps, slice) else tuple(steps)
@@ -100,7 +99,7 @@ def tick_and_layer(site: str) -> tuple[int | None, int | None]:
 def region(address: Address, site: str, value: Tensor) -> Tensor | None:
     """The addressed entries of a value (B, C, ...) as a mask that broadcasts over it; None for all of them.
 
-    Raises: ShapeError (the mask disagrees with the board or batch, or the site has no squares); AddressError (channels).
+    Raises: ShapeError (the mask disagrees with board or batch, or the site has no squares); AddressError (channels).
     """
     squares = channels = None
     if address.squares is not None:

@@ -1,8 +1,8 @@
 """Edits: what an intervention puts in the place of an activation.
 
 An edit computes a whole new value for a site; only the addressed squares and channels of it are kept. So the same
-three makers serve every address: `patch_from` (another run's activation), `ablate` (zero, mean or resampled) and `steer`
-(add a direction).
+three makers serve every address: `patch_from` (another run's activation), `ablate` (zero, mean or resampled) and
+`steer` (add a direction).
 """
 
 from __future__ import annotations
@@ -120,6 +120,6 @@ def _check_norms(directions: Tensor, squares: Tensor | None) -> None:
         norms = norms[squares.to(norms.device).expand_as(norms)] if squares.shape[-2:] == norms.shape[-2:] else norms
     if norms.numel() and not bool(((norms - 1).abs() <= NORM_TOLERANCE).all()):
         raise DirectionError(
-            f"directions have norms from {float(norms.min()):.4g} to {float(norms.max()):.4g} and need norm 1, or alpha "
-            "is no strength.\n  Use directions / directions.norm(dim=-1, keepdim=True), and no steering where there is none."
+            f"directions have norms from {float(norms.min()):.4g} to {float(norms.max()):.4g} and need norm 1, or "
+            "alpha is no strength.\n  Divide by the norm over C; leave out squares where there is nothing to add."
         )

@@ -51,6 +51,7 @@ class ProbeTable:
     probes: dict[tuple[str, str, int], ProbeResult] = field(repr=False)
     num_levels: int
     num_states: int
+    num_random_nets: int
     solve_rate: float
     notes: list[str]
 
@@ -122,6 +123,7 @@ def probe_table(
         rows=table_rows(cells, board, bench.probes, concept.name),
         by_horizon=horizon_rows(cells, board, concept.name), subsets=subset_rows(cells, board, concept.name),
         probes=bench.probes, num_levels=len(bench.levels), num_states=len(recording),
+        num_random_nets=len(random_policies),
         solve_rate=float(recording.solved.float().mean()),
         notes=_notes(bench, len(levels), num_random=len(random_policies), has_twin=twin is not None),
     )  # fmt: skip

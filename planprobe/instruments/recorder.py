@@ -10,11 +10,13 @@ from torch import Tensor
 
 from planprobe.core.errors import CaptureError
 
-FIRST_CAPACITY = {"cpu": 128, "other": 16}  # steps; doubled when full. On a CPU, room that is never used costs nothing
+CAPACITIES = {"cpu": (1, 128), "other": (1, 16)}
+"""Room for so many steps, first and then; doubled after that. Many captures hold a single step, and on a CPU room that
+is never written to costs nothing."""
 
 
 class Recorder:
-    """Copies values (B, ...) into one buffer that grows by doubling, in the memory layout they have.
+    """Copies values (B, ...) into one buffer that grows, in the memory layout they have.
 
     A reference instead of a copy would be wrong as soon as a net works in place.
     """
@@ -35,15 +37,14 @@ class Recorder:
         count = len(self._steps)
         if self._shape is None:
             self._shape = value.shape
-            capacity = FIRST_CAPACITY["cpu" if value.device.type == "cpu" else "other"]
-            self._buffer = self._room(capacity, value)
+            self._buffer = self._room(self._capacities(value)[0], value)
         elif value.shape != self._shape or step <= self._last_step:
             raise CaptureError(
                 f"step {step} of '{self.site}' with shape {tuple(value.shape)} follows step {self._last_step} with "
                 f"{tuple(self._shape)}: a capture holds one run. Open one `with capture(...)` a run."
             )
         elif count == len(self._buffer):
-            grown = self._room(2 * count, value)
+            grown = self._room(max(2 * count, self._capacities(value)[1]), value)
             grown[:count] = self._buffer
             self._buffer = grown
         self._buffer[count] = value.detach() if value.requires_grad else value
@@ -53,6 +54,10 @@ class Recorder:
     def finish(self) -> Tensor:
         """(B, T, ...), a view of time-first storage."""
         return self._buffer[: len(self._steps)].transpose(0, 1) if self._steps else self._buffer
+
+    @staticmethod
+    def _capacities(value: Tensor) -> tuple[int, int]:
+        return CAPACITIES["cpu" if value.device.type == "cpu" else "other"]
 
     def _room(self, num_steps: int, value: Tensor) -> Tensor:
         """Empty (num_steps, *value.shape), laid out like the value where that is channels-last."""

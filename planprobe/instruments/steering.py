@@ -32,7 +32,7 @@ class Steered:
     """What N levels x D tables came to; (N, D) float32 each.
 
     took_long, took_short: the first square the agent left for was that of the long, or short, way. agreement: share of
-    the long way's squares visited in their order. solved: within the steps played. num_steps: of the episode.
+    the long way's squares visited in their order. solved, num_steps: within `SteeringPlan.step_limits`.
     long_decoded, short_decoded: after the last tick before the first action, share of squares of one way only, beyond
     the edited ones, whose code says the move of that way; nan where there are none, or no read-out.
     """
@@ -51,14 +51,21 @@ class SteeringPlan:
     """How edits are applied, the same for every arm.
 
     num_squares: edited on each way. steps: clock steps with the edit; None = until the agent has left its start.
-    thinking_steps: before the first action, edited too. max_steps: of an episode. num_boards: in one batch.
+    thinking_steps: before the first action, edited too. spare_steps: an episode may take so many more than the long
+    way. max_steps: stop sooner, where only the first moves matter. num_boards: in one batch.
     """
 
     num_squares: int = 3
     steps: int | None = None
     thinking_steps: int = 0
-    max_steps: int = 60
+    spare_steps: int = 6
+    max_steps: int | None = None
     num_boards: int = BATCH_BOARDS
+
+    def step_limits(self, routes: TwoRoutes) -> Tensor:
+        """Steps that each level's episode may take, (N,) int64."""
+        limits = (routes.long_route >= 0).sum(1) - 1 + self.spare_steps
+        return limits if self.max_steps is None else limits.clamp(max=self.max_steps)
 
 
 def steer_routes(
@@ -76,20 +83,24 @@ def steer_routes(
 
     Args: level_ids (M,), rows of `routes`; tables (D, 5, C), strength included: a unit direction times alpha.
     """
-    num_tables = len(tables)
+    num_tables, limits = len(tables), plan.step_limits(routes)
     read_at = select_sites(opened, directions.site)[-1] if directions.weights is not None else None
-    parts = []
+    # a batch runs as long as its longest episode, so levels of one length go together
+    order = limits[level_ids].argsort(stable=True)
+    sorted_ids, parts = level_ids[order], []
     for rows in torch.arange(len(level_ids) * num_tables).split(plan.num_boards):
-        ids, table_ids = level_ids[rows // num_tables], rows % num_tables
+        ids, table_ids = sorted_ids[rows // num_tables], rows % num_tables
         env = make_env(routes.levels, len(rows))
         with ExitStack() as stack:
             edit = _make_edit(env, routes.levels, edits, tables, ids, table_ids, directions.site, plan)
             stack.enter_context(intervene(opened, [edit]))
             cache = read_at and stack.enter_context(capture(opened, read_at, steps=[plan.thinking_steps]))
-            rollout = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=plan.max_steps)
+            longest = int(limits[ids].max())
+            rollout = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=longest)
         decoded = _decode(cache, read_at, directions, routes, ids, plan.num_squares)
-        parts.append(torch.stack([*_follow(rollout, routes, ids), *decoded]))
-    return Steered(*torch.cat(parts, dim=1).view(len(parts[0]), len(level_ids), num_tables))
+        parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids]), *decoded]))
+    outcomes = torch.cat(parts, dim=1).view(len(parts[0]), len(level_ids), num_tables)
+    return Steered(*outcomes[:, order.argsort()])
 
 
 def measure_spill(
@@ -151,9 +162,11 @@ def _make_edit(
     return Edit(Address(site, steps=None if plan.steps is None else slice(plan.steps)), push)
 
 
-def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor) -> tuple[Tensor, ...]:
-    """The first five of `Steered`, (B,) each."""
-    positions = rollout.positions.cpu()
+def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor) -> tuple[Tensor, ...]:
+    """The first five of `Steered`, (B,) each, from the first `limits` (B,) steps of each episode."""
+    positions, lengths = rollout.positions.cpu(), rollout.lengths.cpu()
+    steps = torch.arange(positions.shape[1]).expand_as(positions)
+    positions = positions.gather(1, torch.minimum(steps, limits[:, None]))
     left = positions != positions[:, :1]
     first = positions.gather(1, left.to(torch.uint8).argmax(1, keepdim=True))  # the start, if it was never left
     long = routes.long_route[ids]
@@ -163,7 +176,8 @@ def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor) -> tuple[Tensor, .
         visited += here == padded.gather(1, visited[:, None]).squeeze(1)
     agreement = (visited - 1) / ((long >= 0).sum(1) - 1)
     took = [first[:, 0] == route[ids, 1] for route in (routes.long_route, routes.short_route)]
-    return tuple(part.cpu().float() for part in (*took, agreement, rollout.solved, rollout.lengths))
+    solved = rollout.solved.cpu() & (lengths <= limits)
+    return tuple(part.float() for part in (*took, agreement, solved, torch.minimum(lengths, limits)))
 
 
 def _decode(

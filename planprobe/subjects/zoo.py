@@ -32,10 +32,11 @@ from planprobe.subjects.agent import (
 )
 from planprobe.subjects.agent_card import write_card
 from planprobe.subjects.envs.catalog import task_levels
-from planprobe.subjects.recipe import Recipe, recipe_to_toml
+from planprobe.subjects.recipe import Recipe, load_recipe, recipe_to_toml
 from planprobe.subjects.scorecard import NUM_LEVELS, compute_scores
 
 SCHEMA = 1
+MEMORYLESS = "resnet"
 MAX_WEIGHT_BYTES = 2_000_000  # agents travel in the repository and in the wheel
 
 
@@ -63,6 +64,14 @@ def agents_folder() -> Path:
 def list_agents(folder: Path | None = None) -> list[str]:
     """Names in the zoo, sorted. folder: another zoo than the shipped one."""
     return sorted(path.parent.name for path in (folder or agents_folder()).glob(f"*/{WEIGHTS_FILE}"))
+
+
+def find_twin(agent: Agent) -> str | None:
+    """Name of a memoryless agent of the zoo that was trained on the same task, with the same seed where there is one."""
+    recipes = [load_recipe(agents_folder() / name / RECIPE_FILE) for name in list_agents()]
+    twins = [each for each in recipes if each.net.kind == MEMORYLESS and each.task == agent.task]
+    twins.sort(key=lambda each: each.seed != agent.recipe.seed)
+    return twins[0].name if twins and agent.recipe.net.kind != MEMORYLESS else None
 
 
 def load_agent(spec: str | Path) -> Agent:

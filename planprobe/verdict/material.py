@@ -25,10 +25,11 @@ from planprobe.subjects.envs.stimuli import TwoRouteLevels, two_route_mazes, two
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.recipe import Recipe, TaskRecipe
 from planprobe.subjects.training.evaluate import env_maker
+from planprobe.subjects.zoo import Agent
 from planprobe.verdict.budgets import Budget
 
-PLAN_CONCEPT = "agent-approach-direction"  # 'entry': what D7 writes on a route is what D4 reads
 NUM_BINS = 6  # of optimal length, in the figure of plain play
+NUM_UNTRAINED = 2
 TWO_ROUTE_SEED, PROBE_SPLIT = 7, "valid"  # probes are fitted on other levels than those that are played and judged
 
 
@@ -38,7 +39,8 @@ class Material:
 
     levels: held-out, played as they are. moves (N,) int64: optimal length, -1 = not known. hard_levels: those that
     thinking is judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels;
-    None = not a maze. probe_levels: for read-outs. routes: two-route levels. planner: observations -> optimal futures.
+    None = not a maze. probe_levels: for read-outs. routes: two-route levels. planner: observations -> optimal futures,
+    None where they take too long.
     """
 
     make_env: EnvMaker
@@ -50,7 +52,7 @@ class Material:
     first_moves: Tensor | None
     probe_levels: LevelSet
     routes: TwoRouteLevels
-    planner: Callable[[Tensor], Futures]
+    planner: Callable[[Tensor], Futures] | None
 
     def level_sets(self) -> dict[str, LevelSet]:
         """By the part they play, for provenance."""
@@ -75,7 +77,8 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         first_moves=optimal_first_moves(first_move_levels) if first_move_levels is not None else None,
         probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),
         routes=two_route_levels(task, levels.height, budget.num_route_levels),
-        planner=observation_planner(task.kind, observation=task.observation),
+        # Boxoban's optimal plans take a second each to find, and a study asks for thousands
+        planner=observation_planner(task.kind, observation=task.observation) if task.kind != "boxoban" else None,
     )
 
 
@@ -89,7 +92,7 @@ def count_optimal_moves(levels: LevelSet, kind: str) -> Tensor:
     """Moves of an optimal solution, (N,) int64; -1 where none was found."""
     if kind == "maze":
         return distances_to_goal(levels)[1]
-    solutions = solve_levels(levels, metric="moves")
+    solutions = solve_levels(levels, metric="moves" if kind == "sokoban" else "pushes")
     return torch.tensor([len(each.actions) if each.status == "solved" else -1 for each in solutions])
 
 
@@ -99,11 +102,19 @@ def optimal_first_moves(levels: LevelSet) -> Tensor:
     return optimal.gather(2, levels.players[:, None, None].expand(-1, 4, 1)).squeeze(2)
 
 
-def untrained_net(recipe: Recipe, make: EnvMaker, levels: LevelSet, *, seed: int) -> Policy:
+def untrained_net(recipe: Recipe, make_env: EnvMaker, levels: LevelSet, *, seed: int) -> Policy:
     """The same architecture with random weights: what a read-out owes to wiring alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return make_net_for(recipe.net, make(levels[:1], 1)).eval()
+        return make_net_for(recipe.net, make_env(levels[:1], 1)).eval()
+
+
+def untrained_nets(agent: Agent, material: Material) -> list[Policy]:
+    """`NUM_UNTRAINED` of them; none for an agent from a factory, since no recipe tells its architecture."""
+    if agent.folder is None:
+        return []
+    seeds = range(1, NUM_UNTRAINED + 1)
+    return [untrained_net(agent.recipe, material.make_env, material.levels, seed=seed) for seed in seeds]
 
 
 def behaviour_rows(arms: dict[str, Rollout], moves: Tensor) -> list[Row]:

@@ -35,7 +35,13 @@ def render_report(results: Results) -> str:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
     )  # fmt: skip
-    environment.filters |= {"number": number, "interval": interval, "words": _words, "short_hash": _short_hash}
+    environment.filters |= {
+        "number": number,
+        "interval": interval,
+        "p_value": p_value,
+        "words": _words,
+        "short_hash": _short_hash,
+    }
     return environment.get_template(TEMPLATE_FILE).render(_content(results))
 
 
@@ -49,6 +55,11 @@ def number(value: float | None, signed: bool = False) -> str:
 def interval(effect: Effect, signed: bool = False) -> str:
     """'0.052 [0.031, 0.073]'."""
     return f"{number(effect.value, signed)} [{number(effect.low, signed)}, {number(effect.high, signed)}]"
+
+
+def p_value(value: float | None) -> str:
+    """'< .001' below that; a dash where nothing was tested."""
+    return "< 0.001" if value is not None and value < 0.001 else number(value)
 
 
 def _content(results: Results) -> dict[str, Any]:

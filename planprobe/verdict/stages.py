@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Evidence, Row
-from planprobe.instruments.detectors import plan_steering, thinking_gain
-from planprobe.instruments.directions import PlanDirections
+from planprobe.instruments.detectors import decodable_plan, plan_steering, thinking_gain
+from planprobe.instruments.directions import PlanDirections, probe_directions
 from planprobe.instruments.hooks import OpenedPolicy
+from planprobe.instruments.probe_table import ProbeTable, probe_table
 from planprobe.verdict.budgets import Budget
-from planprobe.verdict.criteria import PLAN_STEERING, THINKING_GAIN
+from planprobe.verdict.criteria import DECODABLE_PLAN, PLAN_STEERING, THINKING_GAIN
 from planprobe.verdict.material import Material
+
+PLAN_CONCEPT, CONVENTION = "agent-approach-direction", "entry"  # what D4 reads of a square is what D7 writes on it
+HIDDEN, CELLS = "ticks.*.*.hook_h", "ticks.*.*.hook_c"
 
 
 def measure_thinking(policy: Policy, material: Material, budget: Budget) -> Evidence:
     """D1. Mazes: judged by the first move on far goals, which is when thinking ends, with solve rates beside it.
 
     Other tasks: by the solve rate, since several first moves may be optimal and only one is known.
-
     The two are two runs because they cost differently: a first move is one step, so many more levels can be had.
     """
     options = {
@@ -41,19 +45,64 @@ def measure_thinking(policy: Policy, material: Material, budget: Budget) -> Evid
     return replace(judged, rows=rows, notes=[*judged.notes, note])
 
 
+def read_plan(
+    opened: OpenedPolicy,
+    material: Material,
+    budget: Budget,
+    *,
+    random_policies: list[Policy],
+    twin: Policy | None,
+    on_progress: Callable[[float, str], None] | None = None,
+) -> tuple[Evidence, PlanDirections]:
+    """D4 on hidden states and, where the net has them, cells; and the directions that its read-out gives to D7."""
+    table = probe_table(
+        opened, material.make_env, material.probe_levels, PLAN_CONCEPT, sites=_sites(opened), kernels=budget.kernels,
+        random_policies=random_policies, twin=twin, planner=material.planner, per_level=budget.states_per_level,
+        seed=budget.seed, on_progress=on_progress,
+    )  # fmt: skip
+    return decodable_plan.judge_table(table, min_effect=DECODABLE_PLAN.value), choose_directions(table)
+
+
+def choose_directions(table: ProbeTable) -> PlanDirections:
+    """Where and how to write a plan: the layer whose one-square read-out did best on the valid levels.
+
+    Cells, where they were probed: what is added to a cell lasts until the gates let go of it, what is added to a hidden
+    state is computed anew in the next tick. The site is that layer at every tick.
+    """
+    rows = [row for row in table.rows if row["labels"] == "behaviour" and row["kernel"] == 1]
+    cells = [row for row in rows if str(row["site"]).endswith("hook_c")]
+    best = max(cells or rows, key=lambda row: row["valid_macro_f1"] or 0.0)
+    probe = table.probe(best)
+    return probe_directions(probe.weights, probe.biases, site=_at_every_tick(str(best["site"])), convention=CONVENTION)
+
+
 def steer_plan(opened: OpenedPolicy, directions: PlanDirections, material: Material, budget: Budget) -> Evidence:
     """D7, judged on the arm 'both'."""
     battery = plan_steering.Battery(
         num_random=budget.num_random, num_random_choice=budget.num_random_choice, num_wrong=budget.num_wrong,
         num_shuffles=budget.num_shuffles,
     )  # fmt: skip
-    return plan_steering.run(
+    evidence = plan_steering.run(
         opened, material.make_env, material.routes, directions, min_effect=PLAN_STEERING.value, alphas=budget.alphas,
         battery=battery, seed=budget.seed,
     )  # fmt: skip
+    return replace(evidence, notes=[f"Written at {directions.site}.", *evidence.notes])
+
+
+def _sites(opened: OpenedPolicy) -> list[str]:
+    has_cells = any(site.startswith("ticks.") and site.endswith("hook_c") for site in opened.sites())
+    return [HIDDEN, CELLS] if has_cells else [HIDDEN]
+
+
+def _at_every_tick(site: str) -> str:
+    ticks, _, layer, hook = site.split(".")
+    return f"{ticks}.*.{layer}.{hook}"
 
 
 def _without(rows: list[Row], measure: str) -> list[Row]:
     """Rows less the columns of a measure: those of an episode cut after one step say nothing about solving."""
-    kept = [{key: value for key, value in row.items() if not key.startswith(f"{measure}_")} for row in rows]
-    return [{**row, "measure": "solved" if measure == "first_move" else "first_move"} for row in kept]
+    other = "solved" if measure == "first_move" else "first_move"
+    return [
+        {"measure": other, **{key: value for key, value in row.items() if not key.startswith(f"{measure}_")}}
+        for row in rows
+    ]

@@ -52,7 +52,7 @@ def directions():
 
 
 def steer(policy, routes, directions, arm, alpha, *, tables=None, edits=None, **plan):
-    plan = SteeringPlan(**({"num_squares": 40, "max_steps": 40} | plan))
+    plan = SteeringPlan(**({"num_squares": 40} | plan))
     edits = edits or route_edits(routes, arm, num_squares=plan.num_squares)
     tables = alpha * (directions.vectors[None] if tables is None else tables)
     ids = torch.arange(len(routes.levels))

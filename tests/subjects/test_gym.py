@@ -254,7 +254,7 @@ def test_a_batch_plays_as_a_plain_loop_of_single_boards(options, mode, sokoban_l
     for part, seed in enumerate((11, [4, None, 9], None)):
         for name, our, their in zip(("obs", "info"), ours.reset(seed=seed), theirs.reset(seed=seed), strict=True):
             assert_same(our, their, f"reset {part}, {name}")
-        for step in range(30):
+        for step in range(20):
             actions = chooser.integers(ours.single_action_space.n, size=3)
             both = list(zip(ours.step(actions), theirs.step(actions), strict=True))
             for name, (our, their) in zip(("obs", "reward", "terminated", "truncated", "info"), both, strict=True):
@@ -265,7 +265,7 @@ def test_a_batch_plays_as_a_plain_loop_of_single_boards(options, mode, sokoban_l
                 mask = {"reset_mask": ended}
                 for our, their in zip(ours.reset(options=dict(mask)), theirs.reset(options=dict(mask)), strict=True):
                     assert_same(our, their, f"part {part}, step {step}, partial reset")
-    assert (num_ends > 3).all(), "the comparison must see both kinds of end"
+    assert (num_ends > 2).all(), "the comparison must see both kinds of end"
 
 
 def test_the_mode_is_in_the_metadata_of_the_instance():
@@ -322,6 +322,9 @@ def test_a_batch_is_drawn_board_by_board():
 
 def test_calls_out_of_turn_are_refused():
     env = BoardVectorEnv(levels=as_levels(CORRIDOR), num_envs=2, autoreset_mode=AutoresetMode.DISABLED)
+    with pytest.raises(ResetNeeded):
+        env.step(np.array([0, 0]))
+    env.reset(options={"reset_mask": np.array([True, False])})
     with pytest.raises(ResetNeeded):
         env.step(np.array([0, 0]))
     env.reset()

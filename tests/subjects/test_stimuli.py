@@ -339,3 +339,9 @@ def test_two_box_routes_are_what_they_claim():
     assert (routes.short_action != routes.long_action).all()
     assert two_route_boxes(10, seed=0, split="train").levels.hash() == routes.levels[:10].hash()
     assert set(split_names(routes.levels, with_player=False)) == {"train"}
+
+
+def test_the_long_way_of_a_box_never_brings_it_back():
+    """Without the demand on shared squares half of the second-best solutions push the box to and fro."""
+    routes = two_route_boxes(40, seed=0, split="train", max_shared=1.0)
+    assert ((routes.long_route == routes.long_route[:, :1]).sum(1) == 1).all()

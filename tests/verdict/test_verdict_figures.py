@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -97,4 +98,4 @@ def test_labels_do_not_lie_on_each_other(folder: Path):
     heights = sorted(note.y for note in figure.layout.annotations if note.x == 4)  # at 8 thinking steps
     low = min(value for trace in figure.data for value in trace.y)
     high = max(value for trace in figure.data for value in trace.y)
-    assert min(b - a for a, b in zip(heights, heights[1:], strict=False)) > 0.055 * (high - low)
+    assert min(b - a for a, b in pairwise(heights)) > 0.055 * (high - low)

@@ -22,7 +22,7 @@ def thinking_rows(measure: str = "solved", level: float = 0.6) -> list[Row]:
         rows.append(
             {
                 "variant": variant, "thinking_steps": count, "levels": "all", "num_levels": 500, "measure": measure,
-                f"{measure}_rate": rate, f"{measure}_low": low, f"{measure}_high": high,
+                f"{measure}_rate": rate, f"{measure}_rate_low": low, f"{measure}_rate_high": high,
             }
         )  # fmt: skip
     return rows

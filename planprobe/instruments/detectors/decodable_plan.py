@@ -18,7 +18,7 @@ from planprobe.instruments.concepts import Concept
 from planprobe.instruments.controls import CONTROL_TASK
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.hooks import OpenedPolicy
-from planprobe.instruments.probe_table import ProbeTable, probe_table
+from planprobe.instruments.probe_table import MIN_RANDOM_NETS, ProbeTable, probe_table
 from planprobe.instruments.proportions import power_of_interval
 
 CLAIM = "Each square of the agent's memory says what the agent will do there, better than anything it has seen says it."
@@ -70,6 +70,11 @@ def judge_table(table: ProbeTable, *, min_effect: float, labels: str = "behaviou
     beyond = _effect(row, "delta", f"{UNIT} beyond {row['best_control']}", p=row["p"])
     power = power_of_interval(beyond, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
+    outcome = decide(beyond, min_effect=min_effect, power=power)
+    notes = [*_remarks(row, table), *table.notes]
+    if outcome == "supported" and table.num_random_nets < MIN_RANDOM_NETS:
+        outcome = "inconclusive"
+        notes.append("The lead is large enough, but nothing is supported without nets with random weights beside it.")
     names = [key.removeprefix(PREFIX) for key in row if key.startswith(PREFIX) and f"{key}_low" in row]
     return Evidence(
         detector="D4",
@@ -80,10 +85,10 @@ def judge_table(table: ProbeTable, *, min_effect: float, labels: str = "behaviou
         beyond_controls=beyond,
         min_effect=min_effect,
         power=power,
-        outcome=decide(beyond, min_effect=min_effect, power=power),
+        outcome=outcome,
         falsifies=FALSIFIES,
         rows=_all_rows(table),
-        notes=[*_remarks(row, table), *table.notes],
+        notes=notes,
     )
 
 

@@ -66,7 +66,7 @@ def run(
         routes: N >= 20 levels, in random order; the first half chooses strengths, the second is reported.
         min_effect: smallest rise of the share of levels left by the long way that counts; arm: 'block', 'direct' or
             'both', the one that is judged. Both are fixed beforehand.
-        plan: squares, steps and length of an episode; by default 3 squares, and 10 steps more than the longest way.
+        plan: squares, steps and length of an episode.
         other_concept: (5, C) unit directions of something that is no plan, to be used in place of the right ones.
     Returns: effect = the rise with fitted directions; controls = the rise with others, each at its own best strength
         where that does better; beyond_controls = effect minus the best of them.
@@ -77,8 +77,9 @@ def run(
         raise TooFewLevelsError(f"plan steering needs {MIN_LEVELS} two-route levels or more, got {num_levels}.")
     if arm not in ARMS[1:]:
         raise AddressError(f"there is no arm '{arm}' to judge. Choose {', '.join(ARMS[1:])}.")
-    plan = plan or SteeringPlan(max_steps=routes.long_route.shape[1] + 10)
-    lab = _Lab(opened, make_env, routes, directions, plan, battery or Battery(), other_concept, seed)
+    lab = _Lab(
+        opened, make_env, routes, directions, plan or SteeringPlan(), battery or Battery(), other_concept, seed
+    )  # fmt: skip
     half = num_levels // 2
     choice, report = torch.arange(half), torch.arange(half, num_levels)
 

@@ -76,7 +76,8 @@ class BoardEnv:
         self._board_ids = torch.arange(num_boards, device=device)
         zeros = torch.zeros(num_boards, dtype=torch.int64, device=device)
         self.cells = torch.zeros(num_boards, self.height * self.width, dtype=torch.uint8, device=device)
-        self.players, self.level_ids, self.episodes = zeros.clone(), zeros.clone(), zeros.clone()
+        self.players = zeros + self.width + 1  # any square inside, so that a step before the first reset stays on the board
+        self.level_ids, self.episodes = zeros.clone(), zeros.clone()
         self.elapsed, self.limits, self.thinking = zeros.clone(), zeros.clone(), zeros.clone()
         self.finished = torch.ones(num_boards, dtype=torch.bool, device=device)
         if observation == "rgb":
@@ -95,7 +96,7 @@ class BoardEnv:
     # the protocol ------------------------------------------------------------------------------------------------
     def reset(self, level_ids: Tensor | None = None) -> Tensor:
         """Start an episode on every board, on drawn levels or on the given ones (B,)."""
-        self._begin(self._board_ids, level_ids)
+        self.begin(self._board_ids, level_ids)
         return self.observe()
 
     def step(self, actions: Tensor) -> StepResult:
@@ -110,7 +111,7 @@ class BoardEnv:
         if self.autoreset:
             ended = done.nonzero().squeeze(1)
             if len(ended):
-                self._begin(ended)
+                self.begin(ended)
         extras |= {"thinking": thinking, "active": active}
         return StepResult(self.observe(), reward, done, done.clone(), solved, truncated, extras)
 
@@ -134,7 +135,8 @@ class BoardEnv:
             setattr(self, name, value.to(self.device).clone())
 
     # ---------------------------------------------------------------------------------------------------------------
-    def _begin(self, ids: Tensor, level_ids: Tensor | None = None) -> None:
+    def begin(self, ids: Tensor, level_ids: Tensor | None = None) -> None:
+        """Start an episode on boards `ids` (B',) alone, on drawn levels or on the given ones."""
         episodes = self.episodes[ids]
         if level_ids is None:
             level_ids = draw_below(len(self.levels), self.seed, DRAW_LEVEL, ids, episodes)

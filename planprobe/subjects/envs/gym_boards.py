@@ -59,11 +59,11 @@ def make_spaces(env: BoardEnv) -> tuple[spaces.Box, spaces.Discrete]:
 def begin(env: BoardEnv, board_ids: Tensor, level_ids: np.ndarray | None) -> None:
     """Start the next episode on some boards only, on drawn or given levels."""
     if level_ids is None:
-        return env._begin(board_ids)
+        return env.begin(board_ids)
     # a negative id would quietly play a level from the end of the bank
     if not np.issubdtype(level_ids.dtype, np.integer) or (level_ids < 0).any() or (level_ids >= len(env.levels)).any():
         raise Error(f"level ids must be integers in 0..{len(env.levels) - 1}, got {level_ids.tolist()}.")
-    env._begin(board_ids, torch.as_tensor(level_ids, dtype=torch.int64, device=env.device))
+    env.begin(board_ids, torch.as_tensor(level_ids, dtype=torch.int64, device=env.device))
 
 
 def reseed(env: BoardEnv, board_id: int, seed: int) -> None:

@@ -27,7 +27,7 @@ def behaviour(results: Results) -> Figure | None:
         return None
     arms = list(dict.fromkeys(row["arm"] for row in rows))
     figure = theme.make_figure(
-        x_title="optimal solution (moves)", y_title="levels solved (fraction)", right_labels=arms
+        x_title="length of an optimal solution (moves)", y_title="levels solved (fraction)", right_labels=arms
     )
     for number, arm in enumerate(arms):
         part = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["moves"])

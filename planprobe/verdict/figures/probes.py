@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import TYPE_CHECKING
 
 from planprobe.core.records import Row
@@ -35,6 +36,7 @@ def probe_sites(results: Results) -> Figure | None:
     rows = [row for row in _cells(results) if row["labels"] == OWN]
     if not rows:
         return None
+    rows = sorted(rows, key=lambda row: (*_track(row), -1 if row["tick"] is None else row["tick"], row["site"]))
     sites = list(dict.fromkeys(row["site"] for row in rows))
     kernels = sorted({row["kernel"] for row in rows})
     names = {k: (f"the agent, {k}×{k}", f"best control, {k}×{k}") for k in kernels}
@@ -42,13 +44,14 @@ def probe_sites(results: Results) -> Figure | None:
     figure = theme.make_figure(x_title="site", y_title="macro-F1 on held-out levels", right_labels=labels)
     place = {site: number for number, site in enumerate(sites)}
     for kernel, dash in zip(kernels, theme.LINE_DASHES, strict=False):
-        part = [row for row in rows if row["kernel"] == kernel]
-        x = [place[row["site"]] for row in part]
-        own, other = names[kernel]
-        best = {key: [_best_control(row)[key] for row in part] for key in ("value", "low", "high")}
-        theme.add_line(figure, x=x, **best, name=other, colour=theme.CONTROL, dash=dash, subdued=True)
-        score = {key: [row[column] for row in part] for key, column in _score("macro_f1").items()}
-        theme.add_line(figure, x=x, **score, name=own, dash=dash)
+        for track, group in groupby((row for row in rows if row["kernel"] == kernel), _track):
+            part = list(group)
+            x, last = [place[row["site"]] for row in part], track == _track(rows[-1])
+            own, other = names[kernel]
+            best = {key: [_best_control(row)[key] for row in part] for key in ("value", "low", "high")}
+            theme.add_line(figure, x=x, **best, name=other, colour=theme.CONTROL, dash=dash, subdued=True, label=last)
+            score = {key: [row[column] for row in part] for key, column in _score("macro_f1").items()}
+            theme.add_line(figure, x=x, **score, name=own, dash=dash, label=last)
     return theme.finish(figure, tick_text=[site_title(rows, site) for site in sites])
 
 
@@ -130,6 +133,12 @@ def site_title(rows: list[Row], site: str) -> str:
     if row["tick"] is None or row["layer"] is None:
         return site
     return f"layer {row['layer'] + 1:g}, tick {row['tick'] + 1:g}, {site.rpartition('hook_')[2]}"
+
+
+def _track(row: Row) -> tuple:
+    """Sites that a line joins, tick after tick: those of one hook and layer; hidden states come first."""
+    hook = str(row["site"]).rpartition("hook_")[2]
+    return hook != "h", hook, -1 if row["layer"] is None else row["layer"]
 
 
 def _add_row(figure: Figure, title: str, score: dict[str, float], colour: str, size: int) -> None:

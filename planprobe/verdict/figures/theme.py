@@ -58,8 +58,9 @@ def add_line(
     colour: str = AGENT,
     dash: str = "solid",
     subdued: bool = False,
+    label: bool = True,
 ) -> None:
-    """A measured line with its 95 % band, and its name at the right end."""
+    """A measured line with its 95 % band and, where `label`, its name at the right end."""
     import plotly.graph_objects as go
 
     band = {"fill": "toself", "fillcolor": _clear(colour, 0.10 if subdued else 0.16), "line": {"width": 0}}
@@ -76,7 +77,8 @@ def add_line(
             marker={"size": 5 if subdued else 7, "color": colour}, hovertemplate=_hover("%{y:.3f}"),
         )
     )  # fmt: skip
-    _label_end(figure, x[-1], value[-1], name, MUTED if subdued else colour)
+    if label:
+        _label_end(figure, x[-1], value[-1], name, MUTED if subdued else colour)
 
 
 def add_points(
@@ -91,8 +93,9 @@ def add_points(
     colour: str = AGENT,
     size: int = 9,
     label: bool = False,
+    rise: int = 0,
 ) -> None:
-    """Points with 95 % whiskers. across: the measured value runs along x, else along y."""
+    """Points with 95 % whiskers. across: the value runs along x, else along y. rise: of the label, in pixels."""
     import plotly.graph_objects as go
 
     values = x if across else y
@@ -109,7 +112,7 @@ def add_points(
         )
     )  # fmt: skip
     if label:
-        _label_end(figure, x[-1], y[-1], name, MUTED if colour == CONTROL else colour)
+        _label_end(figure, x[-1], y[-1], name, MUTED if colour == CONTROL else colour, rise)
 
 
 def finish(figure: Figure, *, tick_text: Sequence[str] | None = None) -> Figure:
@@ -140,16 +143,17 @@ def as_list(figure: Figure) -> Figure:
     return figure
 
 
-def _label_end(figure: Figure, x: float, y: float, name: str, colour: str) -> None:
+def _label_end(figure: Figure, x: float, y: float, name: str, colour: str, rise: int = 0) -> None:
     figure.add_annotation(
-        x=x, y=y, text=plain(name), showarrow=False, xanchor="left", xshift=9, font={"color": colour, "size": 12}
-    )
+        x=x, y=y, text=plain(name), showarrow=False, xanchor="left", xshift=9, yshift=rise,
+        font={"color": colour, "size": 12},
+    )  # fmt: skip
 
 
 def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
     """Move labels at the same x apart where they would overlap, by at least `gap` of the height that is drawn."""
     values = [v for trace in figure.data for v in (trace.y or ()) if isinstance(v, (int, float))]
-    notes = [note for note in figure.layout.annotations if note.xshift]
+    notes = [note for note in figure.layout.annotations if note.xshift and not note.yshift]
     if not values:
         return
     shown = figure.layout.yaxis.range or (min(values), max(values))

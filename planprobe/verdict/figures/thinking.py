@@ -50,7 +50,8 @@ def _draw(results: Results, measure: str, y_title: str) -> Figure | None:
             theme.add_line(figure, **columns, name=name, colour=theme.CONTROL, subdued=True, dash="dash")
         else:
             points = {"y": columns.pop("value"), **columns}
-            theme.add_points(figure, **points, name=name, colour=theme.CONTROL, size=7, label=True)
+            rise = 0 if points["x"][0] else 24  # at no thinking steps the agent's own line would run through the label
+            theme.add_points(figure, **points, name=name, colour=theme.CONTROL, size=7, label=True, rise=rise)
     theme.add_line(figure, **_columns(agent, measure, place), name="the agent")
     return theme.finish(figure, tick_text=[str(count) for count in counts])
 
@@ -64,4 +65,4 @@ def _columns(rows: list[Row], measure: str, place: dict) -> dict[str, list]:
     return {"x": [place[row["thinking_steps"]] for row in rows], **columns}
 
 
-_NAMES = {"value": "rate", "low": "low", "high": "high"}
+_NAMES = {"value": "rate", "low": "rate_low", "high": "rate_high"}

@@ -1,0 +1,71 @@
+"""`planprobe figures`: figures follow from saved numbers, and this is how one makes sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from planprobe.cli.arguments import AsJson, Flag, optional, parse
+from planprobe.cli.output import say, show
+from planprobe.core.errors import OutputError
+from planprobe.core.records import Row
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Draw the figures of saved studies anew, or check that the stored ones still follow from the saved numbers.
+
+    Each becomes NAME.json (plotly) and NAME.html (opens offline) in the study's figures folder. With --check nothing is
+    written, and the exit code is 1 where a stored figure differs or is missing.
+
+    Examples:
+      planprobe figures
+      planprobe figures thinking steering --results results/drc12-rl-maze11-s0
+      planprobe figures --check
+    """
+
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME", help_behavior_hint="(default: all)")] = ()
+    """Which: overview, behaviour, thinking, first-moves, probe-sites, probe-delta, steering, ..."""
+    results: Annotated[Path | None, optional("FOLDER", "every study under results/")] = None
+    """Folder of a study, or of several."""
+    check: Flag = False
+    """Compare data hashes with the stored figures."""
+    json: AsJson = False
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, draw or compare, print."""
+    from planprobe.cli.main import FAILED_CHECK
+    from planprobe.verdict.figures import rebuild_figures
+
+    options = parse(Figures, arguments, verb="figures")
+    rows: list[Row] = []
+    for folder in _find_studies(options.results):
+        for figure in rebuild_figures(folder, options.names or None, check=options.check):
+            rows.append({
+                "study": str(folder), "figure": figure.name, "file": str(figure.path), "hash": figure.data_hash[:12],
+                "same": figure.same,
+            })  # fmt: skip
+    show(rows, rows, as_json=options.json)
+    differing = [row for row in rows if not row["same"]]
+    if options.check and differing:
+        say(f"{len(differing)} of {len(rows)} stored figures do not follow from the saved numbers.")
+        return FAILED_CHECK
+    return 0
+
+
+def _find_studies(folder: Path | None) -> list[Path]:
+    """The folder itself where it is a study, else the studies in it."""
+    from planprobe.cli.study import RESULTS
+    from planprobe.verdict.results import VERDICT_FILE
+
+    root = folder or RESULTS
+    studies = (
+        [root] if (root / VERDICT_FILE).is_file() else sorted(path.parent for path in root.glob(f"*/{VERDICT_FILE}"))
+    )
+    if not studies:
+        raise OutputError(f"there is no study in '{root}'.\n  Next: planprobe study AGENT, or --results FOLDER.")
+    return studies

@@ -1,0 +1,108 @@
+"""`planprobe study`: does this agent plan inside?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from planprobe.cli.arguments import AgentSpec, AsJson, Threads, check_folder, open_agent, optional, parse, use_threads
+from planprobe.cli.output import print_table, progress, say, show
+from planprobe.core.records import Row
+
+if TYPE_CHECKING:
+    from planprobe.core.records import Effect, Verdict
+    from planprobe.subjects.agent import Agent
+
+RESULTS = Path("results")
+
+
+@dataclass(frozen=True)
+class Study:
+    """The whole battery on one agent: verdict, evidence with controls, figures, and one HTML report.
+
+    D1 thinking gain, D4 decodable plan, D7 plan steering, judged by rules that were fixed beforehand.
+
+    Examples:
+      planprobe study drc12-rl-maze11-s0
+      planprobe study runs/mine --out results/mine --budget full
+      planprobe study my_agent:make --budget smoke --json
+    """
+
+    agent: AgentSpec
+    out: Annotated[Path | None, optional("FOLDER", "results/NAME")] = None
+    """Where verdict, evidence, figures and report go."""
+    budget: Literal["smoke", "quick", "full"] = "quick"
+    """How many levels and control draws: smoke shows that it runs, quick takes minutes, full gives every control."""
+    twin: Annotated[str | None, optional("AGENT", "the zoo's memoryless agent of this task, if any")] = None
+    """A memoryless agent trained on the same task, a control of D4; 'none' for none."""
+    json: AsJson = False
+    threads: Threads = None
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, study, print the verdict."""
+    options = parse(Study, arguments, verb="study")
+    use_threads(options.threads)
+    agent = open_agent(options.agent)
+    out = options.out or RESULTS / agent.name.replace(":", ".")
+    check_folder(out)
+    verdict = _study(agent, _find_twin(agent, options.twin), out, options)
+    if options.json:
+        show(_plain(verdict, out), [], as_json=True)
+    else:
+        _print(verdict, out)
+    return 0
+
+
+def _study(agent: Agent, twin: Agent | None, out: Path, options: Study) -> Verdict:
+    from planprobe.verdict.budgets import get_budget
+    from planprobe.verdict.study import study
+
+    with progress(f"studying {agent.name}") as on_progress:
+        return study(
+            agent, out=out, budget=get_budget(options.budget), twin=twin,
+            progress=lambda share, text: on_progress(share, 1, text),
+        )  # fmt: skip
+
+
+def _find_twin(agent: Agent, spec: str | None) -> Agent | None:
+    from planprobe.subjects.zoo import find_twin
+
+    if spec == "none":
+        return None
+    found = spec or find_twin(agent)
+    return open_agent(found) if found else None
+
+
+def _plain(verdict: Verdict, out: Path) -> dict:
+    """The verdict as verdict.json holds it: tables of rows stay in the folder."""
+    import json
+
+    from planprobe.verdict.results import VERDICT_FILE
+
+    return {"folder": str(out), **json.loads((out / VERDICT_FILE).read_text())}
+
+
+def _print(verdict: Verdict, out: Path) -> None:
+    from planprobe.verdict.judge import headline
+    from planprobe.verdict.report import REPORT_FILE
+
+    print(f"{headline(verdict)}\n")
+    print_table(_short(item) for item in verdict.evidence)
+    for title, lines in (("Because", verdict.reasons), ("Missing", verdict.missing)):
+        if lines:
+            print(f"{title}:")
+            print("".join(f"  - {line}\n" for line in lines))
+    say(f"Report: {out / REPORT_FILE}")
+
+
+def _short(item) -> Row:
+    def interval(effect: Effect) -> str:
+        return f"{effect.value:+.3f}  [{effect.low:+.3f}, {effect.high:+.3f}]"
+
+    return {
+        "detector": f"{item.detector} {item.name.replace('_', ' ')}", "effect": interval(item.effect),
+        "unit": item.effect.unit, "beyond controls": interval(item.beyond_controls), "power": item.power,
+        "outcome": item.outcome,
+    }  # fmt: skip

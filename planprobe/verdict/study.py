@@ -1,0 +1,102 @@
+"""The study: does this agent plan inside? Read `study` as the method section; each stage is a call.
+
+play the agent on held-out levels                      what can it do, and how much of that lives in memory
+D1  let it think on the frozen first observation       against memory that knows nothing of the level
+D4  read its plan from single squares of its memory    against everything that could be read without a plan
+D7  write another plan, on levels with two ways        against a hundred random directions, wrong names, wrong squares
+judge by fixed rules, write results, figures, report
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import play_levels
+from planprobe.core.records import Effect, Verdict
+from planprobe.instruments.hooks import open_policy
+from planprobe.instruments.proportions import proportion
+from planprobe.subjects.zoo import WEIGHTS_FILE, Agent
+from planprobe.verdict.budgets import Budget
+from planprobe.verdict.figures import rebuild_figures
+from planprobe.verdict.judge import judge
+from planprobe.verdict.material import behaviour_rows, gather_material, untrained_nets
+from planprobe.verdict.report import write_report
+from planprobe.verdict.results import file_hash, versions, write_results
+from planprobe.verdict.stages import measure_thinking, read_plan, steer_plan
+
+ProgressCallback = Callable[[float, str], None]
+"""(share of the study done, what is going on)"""
+
+
+def study(
+    agent: Agent,
+    *,
+    out: str | Path,
+    budget: Budget,
+    twin: Agent | None = None,
+    progress: ProgressCallback | None = None,
+) -> Verdict:
+    """Run the whole battery on an agent and write verdict, evidence, figures and report to `out`.
+
+    Args: twin: a memoryless agent trained on the same task, a control of D4. budget: see `budgets.BUDGETS`.
+    Returns: the verdict, provisional until the criteria are calibrated.
+    Raises: whatever levels, probes and files raise (PlanprobeError); nothing is written before everything is measured.
+    """
+    tell, began = progress or (lambda share, text: None), time.monotonic()
+    tell(0.0, "levels and their exact answers")
+    material = gather_material(agent.task, budget)
+    opened = open_policy(agent.net, name=agent.name)
+
+    tell(0.05, "playing")
+    plain = play_levels(agent.net, material.make_env, material.levels)
+    forgetful = play_levels(agent.net, material.make_env, material.levels, reset_memory=True)
+    solve_rate = proportion(plain.solved.numpy(), unit="fraction solved")
+
+    tell(0.1, "D1 thinking gain")
+    thinking = measure_thinking(agent.net, material, budget)
+
+    tell(0.35, "D4 decodable plan")
+    plan, directions = read_plan(
+        opened, material, budget, random_policies=untrained_nets(agent, material), twin=twin and twin.net,
+        on_progress=lambda share, text: tell(0.35 + 0.2 * share, f"D4 {text}"),
+    )  # fmt: skip
+
+    tell(0.55, "D7 plan steering")
+    steering = steer_plan(opened, directions, material, budget)
+
+    tell(0.95, "verdict, figures and report")
+    arms = {"the agent": plain, "memory reset each step": forgetful}
+    provenance = describe(agent, twin, solve_rate, budget, material.level_sets(), seconds=time.monotonic() - began)
+    verdict = judge([thinking, plan, steering], agent=agent.name, solve_rate=solve_rate, provenance=provenance)
+    folder = write_results(out, verdict, {"behaviour": behaviour_rows(arms, material.moves)})
+    rebuild_figures(folder)
+    write_report(folder)
+    tell(1.0, "done")
+    return verdict
+
+
+def describe(
+    agent: Agent, twin: Agent | None, solve_rate: Effect, budget: Budget, sets: dict[str, LevelSet], *, seconds: float
+) -> dict[str, Any]:
+    """Everything that decides the numbers: the agent and its hashes, levels and their hashes, budget, versions."""
+    solved = f"{solve_rate.value:.3f} [{solve_rate.low:.3f}, {solve_rate.high:.3f}] of {solve_rate.n} held-out levels"
+    facts = {"name": agent.name, "solved": solved, "trained for": f"{agent.frames:,} steps"}
+    if agent.folder is not None:
+        facts |= {"net": dataclasses.asdict(agent.recipe.net), "recipe hash": agent.recipe.hash()}
+        facts["weights hash"] = file_hash(agent.folder / WEIGHTS_FILE) or "of an unfinished run"
+    facts["task"] = dataclasses.asdict(agent.task)
+    return {
+        "agent": facts,
+        "twin": twin.name if twin is not None else "none given",
+        "levels": {
+            part: {"name": levels.name, "number": len(levels), "hash": levels.hash()} for part, levels in sets.items()
+        },
+        "budget": dataclasses.asdict(budget),
+        "versions": versions(),
+        "run": {"finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "seconds": round(seconds)},
+    }

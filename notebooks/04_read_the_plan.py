@@ -62,11 +62,14 @@ print(cache)
 
 # %%
 from planprobe.instruments.probe_table import probe_table
+from planprobe.subjects.zoo import find_twin
 from planprobe.verdict.material import untrained_net
 
-untrained = [untrained_net(agent.recipe, agent.make_env, levels, seed=seed) for seed in (0, 1)]
+untrained = [untrained_net(agent.recipe, agent.make_env, levels, seed=seed) for seed in (1, 2)]
+twin = find_twin(agent)  # a memoryless agent of the same task, where the zoo has one
 table = probe_table(
-    opened, agent.make_env, levels, CONCEPT, random_policies=untrained, kernels=(1,), per_level=BUDGET.states_per_level
+    opened, agent.make_env, levels, CONCEPT, random_policies=untrained, twin=load_agent(twin).net if twin else None,
+    kernels=(1,), per_level=BUDGET.states_per_level,
 )
 columns = ("site", "macro_f1", "macro_f1_low", "macro_f1_high", "best_control", "delta", "delta_low", "delta_high", "p_holm")
 print_table({name: row[name] for name in columns} for row in table.rows)
@@ -75,8 +78,8 @@ print("\n".join(table.notes))
 # %% [markdown]
 # ## What the controls got
 # The same read-out from other things: from the observation through windows of growing size, from what was seen lately, from
-# nets that were never trained; and the same activations with labels that mean nothing. A score is worth what it has beyond
-# the best of these.
+# nets that were never trained, from a memoryless twin; and the same activations with labels that mean nothing. A score is
+# worth what it has beyond the best of these.
 
 # %%
 best = table.best()

@@ -1,3 +1,76 @@
-"""planprobe: does a trained recurrent agent plan inside?"""
+"""planprobe: does a trained recurrent agent plan inside?
+
+Everything below can be imported from here; it is found where it lives when it is first asked for, so that
+`import planprobe` costs nothing. The rooms, and who may import whom: ARCHITECTURE.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BUDGETS", "CONCEPTS", "FIGURES", "Address", "Agent", "Budget", "Cache", "Concept", "Condition", "Edit", "Effect",
+    "Env", "Evidence", "LevelSet", "NetRecipe", "OpenedPolicy", "PlanprobeError", "Policy", "ProbeTable", "Recipe",
+    "Results", "Rollout", "TaskRecipe", "Trainer", "TrainingRecipe", "Verdict", "__version__", "ablate", "capture",
+    "compute_metrics", "distance_maps", "draw_figures", "evaluate", "far_distance", "find_score", "fit_probes",
+    "generate_mazes", "generate_sokoban", "get_budget", "get_concept", "headline", "intervene", "judge",
+    "level_set_names", "level_to_text", "list_agents", "load_agent", "load_figure", "load_recipe", "load_results",
+    "make_env", "make_net", "make_recipe", "named_levels", "observation_planner", "open_policy", "optimal_action_mask",
+    "optimal_actions", "patch_from", "play", "play_levels", "probe_table", "publish_agent", "read_levels",
+    "rebuild_figures", "save_agent", "score_first_moves", "score_levels", "select_sites", "solve", "solve_levels",
+    "solve_rate", "steer", "study", "task_levels", "two_route_mazes", "two_route_sokoban", "verify_agent",
+    "write_levels", "write_report",
+]  # fmt: skip
+
+_NAMES_BY_MODULE = {
+    "core.errors": ("PlanprobeError",),
+    "core.levels": ("LevelSet",),
+    "core.play": ("Rollout", "play", "play_levels"),
+    "core.protocols": ("Env", "Policy"),
+    "core.records": ("Effect", "Evidence", "Verdict"),
+    "subjects.agent": ("Agent",),
+    "subjects.envs.catalog": ("far_distance", "level_set_names", "make_env", "named_levels", "task_levels"),
+    "subjects.envs.distance": ("distance_maps", "optimal_action_mask"),
+    "subjects.envs.generate_maze": ("generate_mazes",),
+    "subjects.envs.generate_sokoban": ("generate_sokoban",),
+    "subjects.envs.level_text": ("level_to_text", "read_levels", "write_levels"),
+    "subjects.envs.plans": ("observation_planner",),
+    "subjects.envs.solver": ("optimal_actions", "solve", "solve_levels"),
+    "subjects.envs.stimuli": ("two_route_mazes", "two_route_sokoban"),
+    "subjects.nets": ("make_net",),
+    "subjects.recipe": ("NetRecipe", "Recipe", "TaskRecipe", "TrainingRecipe", "load_recipe", "make_recipe"),
+    "subjects.scorecard": ("Condition", "find_score", "score_first_moves", "score_levels"),
+    "subjects.training.evaluate": ("evaluate", "solve_rate"),
+    "subjects.training.train": ("Trainer",),
+    "subjects.zoo": ("compute_metrics", "list_agents", "load_agent", "publish_agent", "save_agent", "verify_agent"),
+    "instruments.concepts": ("CONCEPTS", "Concept", "get_concept"),
+    "instruments.hooks": (
+        "Address", "Cache", "Edit", "OpenedPolicy", "ablate", "capture", "intervene", "open_policy", "patch_from",
+        "select_sites", "steer",
+    ),
+    "instruments.probe_table": ("ProbeTable", "probe_table"),
+    "instruments.probes": ("fit_probes",),
+    "verdict.budgets": ("BUDGETS", "Budget", "get_budget"),
+    "verdict.figures": ("FIGURES", "draw_figures", "load_figure", "rebuild_figures"),
+    "verdict.judge": ("headline", "judge"),
+    "verdict.report": ("write_report",),
+    "verdict.results": ("Results", "load_results"),
+    "verdict.study": ("study",),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _NAMES_BY_MODULE.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'planprobe' has no attribute '{name}'")
+    from importlib import import_module
+
+    value = getattr(import_module(f"planprobe.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

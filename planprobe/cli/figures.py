@@ -63,9 +63,8 @@ def _find_studies(folder: Path | None) -> list[Path]:
     from planprobe.verdict.results import VERDICT_FILE
 
     root = folder or RESULTS
-    studies = (
-        [root] if (root / VERDICT_FILE).is_file() else sorted(path.parent for path in root.glob(f"*/{VERDICT_FILE}"))
-    )
+    files = [root / VERDICT_FILE, *sorted(root.glob(f"*/{VERDICT_FILE}"))]
+    studies = [path.parent for path in files if path.is_file()]
     if not studies:
         raise OutputError(f"there is no study in '{root}'.\n  Next: planprobe study AGENT, or --results FOLDER.")
     return studies

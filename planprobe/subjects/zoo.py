@@ -32,7 +32,7 @@ from planprobe.subjects.agent import (
 )
 from planprobe.subjects.agent_card import write_card
 from planprobe.subjects.envs.catalog import task_levels
-from planprobe.subjects.recipe import Recipe, load_recipe, recipe_to_toml
+from planprobe.subjects.recipe import Recipe, TaskRecipe, load_recipe, recipe_to_toml
 from planprobe.subjects.scorecard import NUM_LEVELS, compute_scores
 
 SCHEMA = 1
@@ -67,9 +67,13 @@ def list_agents(folder: Path | None = None) -> list[str]:
 
 
 def find_twin(agent: Agent) -> str | None:
-    """Name of a memoryless agent of the zoo that was trained on the same task, with the same seed where there is one."""
+    """Name of a memoryless agent of the zoo trained on the same levels, with the same seed where there is one."""
+
+    def seen(task: TaskRecipe) -> tuple:
+        return (task.kind, task.size, task.num_boxes, task.braid, task.difficulty, task.observation, task.noop)
+
     recipes = [load_recipe(agents_folder() / name / RECIPE_FILE) for name in list_agents()]
-    twins = [each for each in recipes if each.net.kind == MEMORYLESS and each.task == agent.task]
+    twins = [each for each in recipes if each.net.kind == MEMORYLESS and seen(each.task) == seen(agent.task)]
     twins.sort(key=lambda each: each.seed != agent.recipe.seed)
     return twins[0].name if twins and agent.recipe.net.kind != MEMORYLESS else None
 

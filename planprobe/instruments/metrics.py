@@ -10,6 +10,7 @@ named, or zero_division=nan); one that is predicted but never true counts as 0. 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -49,7 +50,8 @@ def count_confusions(
         if values.numel() and not (int(values.min()) >= 0 and int(values.max()) < bound):
             raise ShapeError(f"{name} holds {int(values.min())}..{int(values.max())}, but must lie in 0..{bound - 1}.")
     num_cells = num_levels * num_classes**2
-    cells = (level_index * num_classes + true) * num_classes + predicted.reshape(-1, len(true))
+    tables = predicted.reshape(math.prod(predicted.shape[:-1]), len(true))  # -1 would be ambiguous without rows
+    cells = (level_index * num_classes + true) * num_classes + tables
     table_ids = torch.arange(len(cells), device=cells.device)[:, None]
     counts = torch.bincount((cells + table_ids * num_cells).flatten(), minlength=len(cells) * num_cells)
     return counts.view(*predicted.shape[:-1], num_levels, num_classes, num_classes).cpu().numpy()

@@ -24,7 +24,7 @@ def test_every_name_is_there_and_documented(name):
 
 def test_an_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="no attribute 'lode_agent'"):
-        planprobe.lode_agent
+        _ = planprobe.lode_agent
 
 
 def test_importing_costs_nothing():

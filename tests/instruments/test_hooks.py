@@ -1,4 +1,4 @@
-"""Opening, capturing and intervening, on a policy of somebody else's: one number a unit, so that effects are countable."""
+"""Opening, capturing and intervening, on somebody else's policy: it counts, so that every effect can be foretold."""
 
 import copy
 
@@ -198,7 +198,8 @@ def test_more_ticks_bring_their_own_sites(opened):
 
 
 @pytest.mark.parametrize(
-    ("policy", "message"), [(nn.Linear(1, 1), "no initial_state and no step"), (object(), "no initial_state"), (3, "int")]
+    ("policy", "message"),
+    [(nn.Linear(1, 1), "no initial_state and no step"), (object(), "no initial_state"), (3, "int")],
 )
 def test_what_is_no_policy_is_refused(policy, message):
     with pytest.raises(PolicyError, match=message):
@@ -229,7 +230,7 @@ def compiled_policies():
 
 @pytest.mark.parametrize("kind", ["whole", "part", "in place", "method", "decorated", "scripted"])
 def test_compiled_policies_are_refused(kind):
-    with pytest.raises(CompiledPolicyError, match="is compiled, and hooks added after torch.compile are silently ignored"):
+    with pytest.raises(CompiledPolicyError, match=r"is compiled, and hooks .* are silently ignored"):
         open_policy(compiled_policies()[kind])
 
 
@@ -334,7 +335,7 @@ def test_chosen_steps_channels_and_dtype(opened):
     assert cache[H0].shape == (BOARDS, 2, 1, SIDE, SIDE)
     assert cache[H0].dtype is torch.float16
     assert cache.at(H0, 2)[0, 0, 0, 0] == 5
-    with pytest.raises(AddressError, match="holds steps 1 to 2 of .* not step 0"):
+    with pytest.raises(AddressError, match=r"holds steps 1 to 2 of .* not step 0"):
         cache.at(H0, 0)
 
 
@@ -385,22 +386,21 @@ def test_a_cache_is_read_after_its_block_and_by_its_sites(opened):
 def test_a_capture_holds_one_run(opened):
     for boards in (BOARDS, BOARDS - 1):
         with pytest.raises(CaptureError, match="a capture holds one run"), capture(opened, H0):
-            run(opened)
-            run(opened, boards=boards)
+            _ = run(opened), run(opened, boards=boards)
         assert nothing_left(opened)
 
 
 def test_a_site_that_fires_twice_a_step_is_refused():
     opened = open_policy(Twice(ticks=1))
     for block in (capture(opened, "*_h"), intervene(opened, steer(Address("*_h"), torch.tensor([1.0, 0.0]), 1.0))):
-        with pytest.raises(CaptureError, match="more than once a step. Give each tick its own tap"), block:
+        with pytest.raises(CaptureError, match="Give each tick its own tap"), block:
             run(opened)
         assert nothing_left(opened)
     net = make_net(NetRecipe(num_ticks=1, channels=4, hidden=8), planes=3, board=(7, 7), num_actions=4)
     opened = open_policy(net)
+    observations, starts = torch.zeros(2, 1, 3, 7, 7, dtype=torch.uint8), torch.zeros(2, 1, dtype=torch.bool)
     with pytest.raises(CaptureError, match="not unroll"), capture(opened, "*_h"):
-        observations = torch.zeros(2, 1, 3, 7, 7, dtype=torch.uint8)
-        opened.unroll(observations, opened.initial_state(1), torch.zeros(2, 1, dtype=torch.bool))
+        opened.unroll(observations, opened.initial_state(1), starts)
 
 
 def test_sites_that_do_not_fire_are_noticed():
@@ -408,9 +408,8 @@ def test_sites_that_do_not_fire_are_noticed():
     with pytest.raises(CaptureError, match="different steps"), capture(opened, "*"):
         run(opened)
     opened = open_policy(InPlace(ticks=2))
-    with pytest.raises(CaptureError, match="never reached in 3 steps, so its edit did nothing"):
-        with intervene(opened, ablate(Address(H1))):
-            run(opened)
+    with pytest.raises(CaptureError, match="never reached in 3 steps"), intervene(opened, ablate(Address(H1))):
+        run(opened)
     assert nothing_left(opened)
 
 
@@ -422,8 +421,7 @@ def test_blocks_clean_up_when_the_code_in_them_raises(opened, where):
         return value
 
     with pytest.raises(ZeroDivisionError), capture(opened, "*"), intervene(opened, Edit(Address(H0), explode)):
-        run(opened)
-        raise ZeroDivisionError
+        assert run(opened)[0, 0, 0] / 0
     assert nothing_left(opened)
     assert run(opened)[0, 0, 0] == 8
 
@@ -448,9 +446,9 @@ def test_edits_apply_in_order_and_captures_see_the_edited_value(opened):
     """Outer before inner, first in the list before second, captures last; however they are nested."""
     double = Edit(Address(H0), lambda value, moment: 2 * value)
     add = Edit(Address(H0), lambda value, moment: value + 10)
-    with capture(opened, H0) as outside, intervene(opened, double), intervene(opened, [add]):
-        with capture(opened, H0) as inside:
-            run(opened, steps=1)
+    outer, inner = intervene(opened, double), intervene(opened, [add])
+    with capture(opened, H0) as outside, outer, inner, capture(opened, H0) as inside:
+        run(opened, steps=1)
     assert (outside[H0] == 12).all()
     assert (inside[H0] == 12).all()
     with intervene(opened, [add, double]), capture(opened, H0) as cache:
@@ -467,9 +465,9 @@ def test_edits_are_told_the_moment(opened):
 
 
 def test_edits_must_keep_the_shape(opened):
-    with pytest.raises(ShapeError, match=r"at step 0 gave \(3, 1, 2, 2\) for \(3, 2, 2, 2\)"):
-        with intervene(opened, Edit(Address(H0), lambda value, moment: value[:, :1])):
-            run(opened)
+    narrow = Edit(Address(H0), lambda value, moment: value[:, :1])
+    with pytest.raises(ShapeError, match=r"gave \(3, 1, 2, 2\) for \(3, 2, 2, 2\)"), intervene(opened, narrow):
+        run(opened)
 
 
 def test_gradients_flow_through_edits(opened):
@@ -485,9 +483,9 @@ def test_patches_come_from_the_same_step_of_the_other_run(opened):
         run(opened)
     with intervene(opened, patch_from(cache, Address(H0, steps=[1]))):
         assert run(opened)[:, 0, 0].tolist() == [8, 4 * 51, 4 * 53]
-    with pytest.raises(AddressError, match=r"holds steps 0 to 2 .* not step 3.\n.*steps=cache.steps"):
-        with intervene(opened, patch_from(cache, Address(H0))):
-            run(opened, steps=4)
+    message = r"holds steps 0 to 2 .* not step 3.\n.*steps=cache.steps"
+    with pytest.raises(AddressError, match=message), intervene(opened, patch_from(cache, Address(H0))):
+        run(opened, steps=4)
     with intervene(opened, patch_from(cache, Address(H0, steps=cache.steps))):
         run(opened, steps=4)
     with pytest.raises(ShapeError), intervene(opened, patch_from(cache.boards(torch.tensor([0])), Address(H0))):
@@ -495,8 +493,7 @@ def test_patches_come_from_the_same_step_of_the_other_run(opened):
 
 
 def test_ablation(opened):
-    values = torch.arange(24.0).view(2, 3, 4)  # two boards, three steps of hook_out in a net of four channels
-    reference = Cache({"hook_out": values[..., :CHANNELS]}, (0, 1, 2))
+    reference = Cache({"hook_out": torch.arange(24.0).view(2, 3, 4)[..., :CHANNELS]}, (0, 1, 2))
     at = Address("hook_out")
     with intervene(opened, ablate(at)):
         assert (run(opened) == 0).all()
@@ -551,9 +548,8 @@ def test_steering_adds_alpha_times_the_direction(opened):
     ],
 )
 def test_directions_that_do_not_fit(opened, directions, alpha, error, message):
-    with pytest.raises(error, match=message):
-        with intervene(opened, steer(Address(H0), directions, alpha)):
-            run(opened)
+    with pytest.raises(error, match=message), intervene(opened, steer(Address(H0), directions, alpha)):
+        run(opened)
 
 
 def test_steering_takes_no_channels():

@@ -124,10 +124,10 @@ def test_rows_for_far_levels(mazes):
 def test_an_untrained_drc(mazes, first_moves):
     torch.manual_seed(0)
     net = make_net(NetRecipe(num_ticks=2, channels=8), planes=3, board=(11, 11), num_actions=4)
-    evidence = run(net, mazes[:60], optimal_first_moves=first_moves[:60], judged_steps=2, thinking_steps=(0, 2))
+    evidence = run(net, mazes[:20], optimal_first_moves=first_moves[:20], judged_steps=2, thinking_steps=(0, 2))
     assert evidence.controls["memory reset"].value == 0
     assert net.num_ticks == 2 and rows_of(evidence, "4 ticks a step")
-    again = run(net, mazes[:60], optimal_first_moves=first_moves[:60], judged_steps=2, thinking_steps=(0, 2))
+    again = run(net, mazes[:20], optimal_first_moves=first_moves[:20], judged_steps=2, thinking_steps=(0, 2))
     assert again == evidence
     assert not any("outside its state" in note for note in evidence.notes)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import tomllib
 from dataclasses import replace
 
 import pytest
@@ -10,7 +13,7 @@ import torch
 from planprobe.core.errors import CheckpointError, OutputError, RecipeError
 from planprobe.core.grid import BOX
 from planprobe.core.levels import LevelSet
-from planprobe.core.store import load_tensors, write_json
+from planprobe.core.store import load_tensors, save_tensors, write_json
 from planprobe.subjects import zoo
 from planprobe.subjects.envs.catalog import (
     distances_to_goal,
@@ -43,6 +46,19 @@ def agent_folder(recipe, tmp_path):
     torch.manual_seed(5)
     net = make_net_for(recipe.net, make_env(recipe.task, bank, 1, training=False))
     return save_agent(tmp_path / "tiny", recipe, net.state_dict(), frames=77)
+
+
+def test_an_agent_outlives_new_recipe_keys(agent_folder):
+    """Saved when recipes had no key 'difficulty' yet: its hash then was over what its file holds."""
+    path = agent_folder / "recipe.toml"
+    path.write_text("".join(line for line in path.read_text().splitlines(keepends=True) if "difficulty" not in line))
+    then = json.dumps(tomllib.loads(path.read_text()), sort_keys=True)
+    weights, metadata = load_tensors(agent_folder / "weights.safetensors")
+    save_tensors(agent_folder / "weights.safetensors", weights, metadata)
+    assert load_agent(agent_folder).frames == 77, "a key at its default changes nothing"
+    metadata["recipe_hash"] = hashlib.sha256(then.encode()).hexdigest()
+    save_tensors(agent_folder / "weights.safetensors", weights, metadata)
+    assert load_agent(agent_folder).frames == 77
 
 
 @pytest.fixture

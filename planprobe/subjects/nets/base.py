@@ -8,7 +8,6 @@ their place, so training never imports TransformerLens.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from planprobe.core.errors import BoardSizeError, ShapeError

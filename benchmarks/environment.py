@@ -1,4 +1,4 @@
-"""Environment steps a second, Sokoban 10x10, batch 1024, one core, with observations, against the peers that install."""
+"""Environment steps a second, Sokoban 10x10, batch 1024, with observations, against the peers that install."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Timing shared by the benchmarks: alternate the contenders, so that a busy moment hits them alike, and take medians."""
+"""Timing shared by the benchmarks: alternate the contenders, so that a busy moment hits all, and take medians."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def theirs():
         n_steps=STEPS,
         batch_size=BOARDS * STEPS // MINIBATCHES,
         n_epochs=1,
-        policy_kwargs={"lstm_hidden_size": UNITS, "net_arch": [HIDDEN], "enable_critic_lstm": False, "shared_lstm": True},
+        policy_kwargs=dict(lstm_hidden_size=UNITS, net_arch=[HIDDEN], enable_critic_lstm=False, shared_lstm=True),
         device="cpu",
     )
     return lambda: model.learn(STEPS * BOARDS, reset_num_timesteps=False)

@@ -21,10 +21,11 @@ BATCH_BOARDS = 250  # fixed: a convolution may round differently in another batc
 class Rollout:
     """One episode on each of B boards, padded to the longest T.
 
-    actions (B, T) int64; rewards (B, T) float32; active (B, T) bool: the episode was still running; moved, pushed (B, T)
-    bool: the action moved the agent, or a box; positions (B, T + 1) int64: flat index of the agent before each action and
-    after the last; solved (B,) bool; lengths (B,) int64 steps; logits (B, T, A); first_logits (B, A): the policy at its
-    first real action, after any thinking steps; level_ids (B,); observations (B, T, C, H, W) uint8 where kept.
+    actions (B, T) int64; rewards (B, T) float32; active (B, T) bool: the episode was still running; moved, pushed
+    (B, T) bool: the action moved the agent, or a box; positions (B, T + 1) int64: flat index of the agent before each
+    action and after the last; solved (B,) bool; lengths (B,) int64 steps; logits (B, T, A); first_logits (B, A): the
+    policy at its first real action, after any thinking steps; level_ids (B,); observations (B, T, C, H, W) uint8 where
+    kept.
     Entries after the end of an episode (active false) mean nothing.
     """
 
@@ -101,8 +102,8 @@ def play(
         torch.stack(part, dim=1) if part[0] is not None else None for part in zip(*steps, strict=True)
     )
     return Rollout(
-        actions, rewards, active, moved, pushed, torch.stack(positions, dim=1), solved, active.sum(1), logits, level_ids,
-        observations,
+        actions=actions, rewards=rewards, active=active, moved=moved, pushed=pushed, logits=logits, solved=solved,
+        positions=torch.stack(positions, dim=1), lengths=active.sum(1), level_ids=level_ids, observations=observations,
     )  # fmt: skip
 
 

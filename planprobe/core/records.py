@@ -59,7 +59,7 @@ class Verdict:
 
     reading: 'plans', 'plan present but unused', 'adapts without planning', 'does not plan' or 'cannot say'.
     calibrated: whether error rates of the criteria were measured on organisms; else the reading is provisional.
-    reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions, seeds.
+    reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions.
     """
 
     agent: str

@@ -29,7 +29,7 @@ from planprobe.instruments.route_edits import PAD, RouteEdits, TwoRoutes, long_s
 
 @dataclass(frozen=True)
 class Steered:
-    """What N levels x D tables came to; (N, D) float32 each.
+    """What N levels x D tables came to; (N, D) float64 each.
 
     took_long, took_short: the first square the agent left for was that of the long, or short, way. agreement: share of
     the long way's squares visited in their order. solved, num_steps: within `SteeringPlan.step_limits`.
@@ -52,7 +52,8 @@ class SteeringPlan:
 
     num_squares: edited on each way. steps: clock steps with the edit; None = until the agent has left its start.
     thinking_steps: before the first action, edited too. spare_steps: an episode may take so many more than the long
-    way. max_steps: stop sooner, where only the first moves matter. num_boards: in one batch.
+    way (in Sokoban, where both ways end at the first push, the rest of the solution too). max_steps: stop sooner, where
+    only the first moves matter. num_boards: in one batch.
     """
 
     num_squares: int = 3
@@ -99,7 +100,7 @@ def steer_routes(
             rollout = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=longest)
         decoded = _decode(cache, read_at, directions, routes, ids, plan.num_squares)
         parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids]), *decoded]))
-    outcomes = torch.cat(parts, dim=1).view(len(parts[0]), len(level_ids), num_tables)
+    outcomes = torch.cat(parts, dim=1).double().view(len(parts[0]), len(level_ids), num_tables)
     return Steered(*outcomes[:, order.argsort()])
 
 
@@ -124,11 +125,12 @@ def measure_spill(
     for rows in torch.arange(len(level_ids) * num_tables).split(plan.num_boards):
         ids, table_ids = level_ids[rows // num_tables], rows % num_tables
         env = make_env(levels, len(rows))
-        clean = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits.log_softmax(-1)
+        clean = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
         edit = _make_edit(env, levels, edits, tables, ids, table_ids, directions.site, plan)
         with intervene(opened, [edit]):
             edited = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
-        parts.append((clean.exp() * (clean - edited.log_softmax(-1))).sum(-1))
+        clean, edited = (logits.double().log_softmax(-1) for logits in (clean, edited))
+        parts.append((clean.exp() * (clean - edited)).sum(-1).clamp(min=0))  # rounding may leave -1e-17
     return torch.cat(parts).view(len(level_ids), num_tables).cpu()
 
 

@@ -26,7 +26,8 @@ class TaskRecipe:
 
     kind: 'maze', 'sokoban' (generated) or 'boxoban' (files under PLANPROBE_BOXOBAN). size: squares a side, outer wall
     included. Until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only) with
-    `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges. num_levels: size of the training bank. time_limit: drawn per episode.
+    `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges.
+    num_levels: size of the training bank. time_limit: drawn per episode.
     near_fraction, max_walk: see `Maze`. thinking_steps, thinking_fraction: see `BoardEnv`.
     """
 

@@ -421,7 +421,7 @@ def test_blocks_clean_up_when_the_code_in_them_raises(opened, where):
         return value
 
     with pytest.raises(ZeroDivisionError), capture(opened, "*"), intervene(opened, Edit(Address(H0), explode)):
-        assert run(opened)[0, 0, 0] / 0
+        divmod(run(opened).numel(), 0)
     assert nothing_left(opened)
     assert run(opened)[0, 0, 0] == 8
 

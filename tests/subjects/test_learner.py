@@ -92,7 +92,10 @@ def train(world, algorithm, updates, *, kind="drc", gamma=0.9, lr=1e-2):
     torch.manual_seed(0)
     net_recipe = NetRecipe(kind=kind, channels=8, num_ticks=1, num_blocks=1, head="pool", hidden=16)
     net = make_net(net_recipe, planes=1, board=(3, 3), num_actions=2)
-    recipe = TrainingRecipe(algorithm=algorithm, lr=(lr, lr), gamma=gamma, entropy=(0.003, 0.003), grad_clip=5.0, num_minibatches=1)
+    entropy = (0.003, 0.003)
+    recipe = TrainingRecipe(
+        algorithm=algorithm, lr=(lr, lr), gamma=gamma, entropy=entropy, grad_clip=5.0, num_minibatches=1
+    )
     collector = Collector(net, world, reset_memory=False, reward_scale=1.0, seed=0)
     learner = Learner(net, recipe, seed=0)
     for _ in range(updates):

@@ -1,1 +1,1 @@
-
+"""Tasks: levels, rules, and the exact answers to them."""

@@ -76,7 +76,7 @@ class BoardEnv:
         self._board_ids = torch.arange(num_boards, device=device)
         zeros = torch.zeros(num_boards, dtype=torch.int64, device=device)
         self.cells = torch.zeros(num_boards, self.height * self.width, dtype=torch.uint8, device=device)
-        self.players = zeros + self.width + 1  # any square inside, so that a step before the first reset stays on the board
+        self.players = zeros + self.width + 1  # inside, so that a step before the first reset stays on the board
         self.level_ids, self.episodes = zeros.clone(), zeros.clone()
         self.elapsed, self.limits, self.thinking = zeros.clone(), zeros.clone(), zeros.clone()
         self.finished = torch.ones(num_boards, dtype=torch.bool, device=device)

@@ -20,8 +20,8 @@ class Net(nn.Module):
     """Base of board nets. Follows `core.protocols.Policy`.
 
     Args: planes C_in of the observation; board (H, W); num_actions A; channels C; hidden units of the head; head
-    'flatten' (Guez: one weight a square, fixed board size) or 'pool' (size-free); feature_channels C_f into the head; head_board
-    where it reads another size than the board.
+    'flatten' (Guez: one weight a square, fixed board size) or 'pool' (size-free); feature_channels C_f into the head;
+    head_board where it reads another size than the board.
     """
 
     num_ticks = 1
@@ -121,7 +121,7 @@ class Net(nn.Module):
             height, width = observation.shape[-2:]
             raise BoardSizeError(
                 f"this net has a flattened head for {self.board[0]}x{self.board[1]} boards and was given "
-                f"{height}x{width}.\n  One weight a square cannot be stretched. Train with head = 'pool' for a size-free net."
+                f"{height}x{width}.\n  One weight a square cannot be stretched: train with head = 'pool' for any size."
             )
 
 

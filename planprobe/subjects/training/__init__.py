@@ -1,1 +1,1 @@
-
+"""From a recipe to weights."""

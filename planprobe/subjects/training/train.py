@@ -1,7 +1,7 @@
 """The trainer: collect T steps, update, log, evaluate, checkpoint; resumable to the bit on a CPU.
 
-Everything that the next update depends on (weights, optimiser, environment, memory, random state, frame count) is in one
-safetensors file that is replaced atomically, so a run killed at any moment loses at most `checkpoint_every` frames.
+Everything that the next update depends on (weights, optimiser, environment, memory, random state, frame count) is in
+one safetensors file that is replaced atomically: a run killed at any moment loses at most `checkpoint_every` frames.
 """
 
 from __future__ import annotations

@@ -28,11 +28,11 @@ class Budget:
     tick_factors: tuple[int, ...] = (2,)
     states_per_level: int = 4
     kernels: tuple[int, ...] = (1, 3)
-    alphas: tuple[float, ...] = (1, 2, 4, 8, 16)
+    alphas: tuple[float, ...] = (0.5, 1, 2, 4, 8)
     num_random: int = 100
-    num_random_choice: int = 10
-    num_wrong: int = 8
-    num_shuffles: int = 4
+    num_random_choice: int = 6
+    num_wrong: int = 4
+    num_shuffles: int = 2
     seed: int = 0
 
 
@@ -46,10 +46,9 @@ BUDGETS = {
         ),
         Budget(
             "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=80,
-            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(2, 8), num_random=20, num_random_choice=4,
-            num_wrong=4, num_shuffles=2,
+            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4), num_random=20, num_random_choice=4,
         ),
-        Budget("full", num_levels=600, num_first_moves=4000, num_probe_levels=400, num_route_levels=240),
+        Budget("full", num_levels=400, num_first_moves=3000, num_probe_levels=400, num_route_levels=180),
     )
 }  # fmt: skip
 

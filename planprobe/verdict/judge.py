@@ -22,7 +22,7 @@ from typing import Any
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
 from planprobe.verdict.criteria import MIN_POWER, MIN_SOLVE_RATE, are_calibrated
 
-NOT_CALIBRATED = "not calibrated yet"
+NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
 READINGS = ("plans", "plan present but unused", "adapts without planning", "does not plan", "cannot say")
 
 PLAN_IS_THERE, PLAN_IS_USED = ("D4", "D5", "D6"), ("D7", "D8", "D9")
@@ -51,7 +51,7 @@ def judge(
     if solve_rate.value < MIN_SOLVE_RATE.value:
         reasons.insert(0, _training_failure(solve_rate))
     if reading == "cannot say":
-        reasons.append(f"leaning: {_leaning(found)}")
+        reasons.append(f"{LEANING}{_leaning(found)}")
     return Verdict(
         agent=agent,
         reading=reading,
@@ -128,8 +128,9 @@ def _leaning(found: dict[str, Outcome]) -> str:
 
 def _reason(item: Evidence, counted: Outcome) -> str:
     beyond = item.beyond_controls
-    numbers = f"{beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}] {beyond.unit} beyond controls"
-    text = f"{item.detector} {item.name.replace('_', ' ')}: {counted}; {numbers}, n = {beyond.n}"
+    numbers = f"{beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}] {item.effect.unit}"
+    title = f"{item.detector} {item.name.replace('_', ' ')}"
+    text = f"{title}: {counted}; {numbers} beyond the best control, {beyond.n} levels"
     if item.outcome != counted:
         return f"{text}. The detector said '{item.outcome}', which does not count here: {_why_not(item)}."
     return f"{text}."
@@ -152,17 +153,21 @@ def _training_failure(solve_rate: Effect) -> str:
 
 def _missing(found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect) -> list[str]:
     missing = [text for detector, text in WAYS_TO_GET.items() if detector not in found]
-    missing += [
-        f"{item.detector}: a settled outcome; power for the smallest effect of interest is {item.power:.2f} with "
-        f"{item.beyond_controls.n} levels."
-        for item in evidence
-        if found[item.detector] == "inconclusive"
-    ]
+    missing += [_unsettled(item) for item in evidence if found[item.detector] == "inconclusive"]
     if solve_rate.value < MIN_SOLVE_RATE.value:
         missing.append("a better trained agent, before anything negative is said about it.")
     if not are_calibrated(found):
         missing.append("calibration: false- and true-positive rates of these detectors on organisms are not measured.")
     return missing
+
+
+def _unsettled(item: Evidence) -> str:
+    beyond = item.beyond_controls
+    tested = "" if beyond.p is None else f"p = {beyond.p:.3f}, "
+    return (
+        f"{item.detector}: a settled outcome; {tested}power {item.power:.2f} for the smallest effect of interest, with "
+        f"{beyond.n} levels."
+    )
 
 
 def _weight(detector: str) -> int:

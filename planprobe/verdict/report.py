@@ -14,7 +14,7 @@ from planprobe.core.records import Effect, Evidence
 from planprobe.core.store import write_atomic
 from planprobe.verdict.criteria import CRITERIA
 from planprobe.verdict.figures import CONFIG, FIGURES, draw_figures
-from planprobe.verdict.judge import NOT_CALIBRATED, headline
+from planprobe.verdict.judge import LEANING, NOT_CALIBRATED, headline
 from planprobe.verdict.results import Results, load_results
 
 REPORT_FILE, TEMPLATE_FILE = "report.html", "report.html.jinja"
@@ -74,6 +74,8 @@ def _content(results: Results) -> dict[str, Any]:
         "plotly_js": Markup(get_plotlyjs()),
         "verdict": verdict,
         "headline": headline(verdict).replace(f" ({NOT_CALIBRATED})", ""),
+        "reasons": [reason for reason in verdict.reasons if not reason.startswith(LEANING)],
+        "leaning": [reason.removeprefix(LEANING) for reason in verdict.reasons if reason.startswith(LEANING)],
         "not_calibrated": None if verdict.calibrated else NOT_CALIBRATED,
         "detectors": [_detector(item, figures) for item in verdict.evidence],
         "figures": {figure["spec"].name: figure for figure in figures},
@@ -105,6 +107,6 @@ def _words(name: str) -> str:
 
 
 def _short_hash(value: Any) -> str:
-    """Whole hashes stay in verdict.json; a reader compares the first twelve digits."""
-    text = str(value)
+    """Whole hashes stay in verdict.json; a reader compares the first twelve digits. Lists without brackets."""
+    text = ", ".join(f"{part}" for part in value) if isinstance(value, (list, tuple)) else f"{value}"
     return text[:12] if len(text) == 64 and set(text) <= set("0123456789abcdef") else text

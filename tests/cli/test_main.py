@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
 import time
@@ -10,8 +11,7 @@ import pytest
 
 from planprobe.cli import main as front_door
 
-HELP_BUDGET_SECONDS = 0.3
-SLOW_MACHINE = 3  # other jobs may hold the cores
+HELP_BUDGET_SECONDS = 0.3  # of processor time, which other jobs on the machine do not add to
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess:
@@ -19,16 +19,18 @@ def _run(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def test_help_is_quick_and_names_every_verb(record_property):
-    took = []
+    worked, took = [], []
     for _ in range(3):
-        start = time.perf_counter()
+        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
         result = _run("--help")
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        worked.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
         took.append(time.perf_counter() - start)
     record_property("help_seconds", min(took))
-    sys.stdout.write(f"planprobe --help: {1000 * min(took):.0f} ms\n")
+    sys.stdout.write(f"planprobe --help: {1000 * min(took):.0f} ms, {1000 * min(worked):.0f} ms of work\n")
     assert result.returncode == 0
     assert all(f"\n  {verb} " in result.stdout for verb in front_door.VERBS)
-    assert min(took) < SLOW_MACHINE * HELP_BUDGET_SECONDS
+    assert min(worked) < HELP_BUDGET_SECONDS
 
 
 def test_nothing_heavy_is_imported_for_help():

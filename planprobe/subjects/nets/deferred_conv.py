@@ -2,8 +2,8 @@
 
 A ticked recurrent net applies one small convolution T x K times an unroll. Autograd then computes T x K weight
 gradients, each too small to use the machine. Here each use only computes its input gradient (itself a plain convolution
-with the flipped kernel, faster than the transposed one) and leaves (input, output gradient) behind; when the last use is
-done, one weight gradient is taken over all of them. Same gradients to rounding, and faster on a CPU.
+with the flipped kernel, faster than the transposed one) and leaves (input, output gradient) behind; when the last
+use is done, one weight gradient is taken over all of them. Same gradients to rounding, and faster on a CPU.
 """
 
 from __future__ import annotations

@@ -80,6 +80,10 @@ def rebuild_figures(
     drawn = draw_figures(load_results(folder), names)
     if check and names is None:  # a stored figure that nothing draws any more must not pass in silence
         drawn |= {path.stem: None for path in (folder / FOLDER).glob("*.json") if path.stem not in drawn}
+    elif not check and names is None:  # a study over an older one must not leave its figures behind
+        for name in FIGURES.keys() - drawn.keys():
+            for ending in (".json", ".html"):
+                (folder / FOLDER / f"{name}{ending}").unlink(missing_ok=True)
     checks = []
     for name, figure in drawn.items():
         path = folder / FOLDER / f"{name}.json"

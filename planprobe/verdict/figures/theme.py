@@ -153,6 +153,7 @@ def _label_end(figure: Figure, x: float, y: float, name: str, colour: str, rise:
 def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
     """Move labels at the same x apart where they would overlap, by at least `gap` of the height that is drawn."""
     values = [v for trace in figure.data for v in (trace.y or ()) if isinstance(v, (int, float))]
+    values += [v for trace in figure.data for pair in (trace.customdata or ()) for v in pair]
     notes = [note for note in figure.layout.annotations if note.xshift and not note.yshift]
     if not values:
         return
@@ -160,12 +161,12 @@ def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
     least = gap * max(shown[1] - shown[0], 1e-9)
     for x in {note.x for note in notes}:
         labels = sorted((note for note in notes if note.x == x), key=lambda note: note.y)
-        for note, height in zip(labels, _spread([note.y for note in labels], least), strict=True):
+        for note, height in zip(labels, _spread([note.y for note in labels], least, shown[1]), strict=True):
             note.y = height
 
 
-def _spread(heights: list[float], least: float) -> list[float]:
-    """Increasing numbers moved apart, both ways alike, until each is `least` above the one before."""
+def _spread(heights: list[float], least: float, highest: float) -> list[float]:
+    """Increasing numbers moved apart, both ways alike, until each is `least` above the one before; none over `highest`."""
     heights = list(heights)
     for _ in range(100):
         for number, (below, above) in enumerate(pairwise(tuple(heights))):
@@ -173,6 +174,10 @@ def _spread(heights: list[float], least: float) -> list[float]:
             if overlap > 0:
                 heights[number] -= overlap / 2
                 heights[number + 1] += overlap / 2
+    ceiling = highest
+    for number in reversed(range(len(heights))):
+        heights[number] = min(heights[number], ceiling)
+        ceiling = heights[number] - least
     return heights
 
 

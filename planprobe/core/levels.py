@@ -68,7 +68,7 @@ class LevelSet:
 
         `with_player=False` compares layouts only: mazes whose start and goal are drawn anew share a layout.
         """
-        boards = self.boards.cpu().clone()
+        boards = self.boards.cpu().clone(memory_format=torch.contiguous_format)
         if with_player:
             starts = self.players.cpu()[:, None]
             boards.view(len(boards), -1).scatter_add_(

@@ -30,7 +30,7 @@ class ProbeResult:
 
     weights (classes, D), biases (classes,) float32: in the scale of the features as they were given.
     directions (classes, D): each class's weights at unit norm; zero where a class has none.
-    l2: the chosen strength, on standardised features and mean loss. loss: penalised, on the train rows.
+    l2: the chosen strength, on scaled features and mean loss. loss: penalised, on the train rows.
     converged: of the solver. valid_score: macro-F1 on the valid rows, by which l2 was chosen; not a number to report.
     test_level_ids (L,) sorted; test_counts (L, classes, classes) int64: confusions of each test level, true by row.
     test_predictions (test rows,) int8: in the order of the rows.
@@ -91,8 +91,12 @@ def fit_probes(
 ) -> list[list[ProbeResult]]:
     """Fit a probe of every label map on every set of features; all problems on one set are solved together.
 
-    Features are standardised with the moments of the train rows. Rows of one level must stay on one side of the split
-    (`splits.split_by_level`): neighbouring steps are near-copies, and splitting them makes any probe look good.
+    Rows of one level must stay on one side of the split (`splits.split_by_level`): neighbouring steps are near-copies,
+    and splitting them makes any probe look good.
+
+    Features are centred and divided by one number, the median of their standard deviations over the train rows, so that
+    l2 means the same at every site. Not each by its own: then the weights of nearly dead channels, divided by next to
+    nothing, would own the direction that steering writes, and a rotation of the channels would change the probe.
 
     Args:
         features: (S, N, D), S sites, ticks or nets on the same N rows; (N, D) counts as one set.
@@ -142,15 +146,16 @@ def _fit_set(
     """Probes of V label maps on one set of features (N, D)."""
     train, valid, test = (features[rows].float() for rows in parts)
     std, mean = torch.std_mean(train, dim=0, correction=0)
-    std = torch.where(std > 1e-6 * mean.abs().clamp_min(1e-30), std, 1.0)  # a constant feature says nothing
+    varying = std > 1e-6 * mean.abs()
+    scale = std[varying].median() if bool(varying.any()) else torch.ones_like(std).mean()
     train -= mean
-    train /= std
+    train /= scale
     num_maps, num_strengths = len(labels), len(strengths)
     solution = solve_softmax(
         train, labels[:, parts[0]], strengths.repeat(num_maps), torch.arange(num_maps).repeat_interleave(num_strengths),
         num_classes=num_classes, tolerance=tolerance,
     )  # fmt: skip
-    weights = solution.weights / std
+    weights = solution.weights / scale
     biases = solution.biases - weights @ mean.double()
     weights, biases = weights.float(), biases.float()
     valid_scores = _scores(valid, labels[:, parts[1]], weights, biases, num_classes)

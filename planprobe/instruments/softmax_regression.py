@@ -163,7 +163,7 @@ def solve_softmax(
     LogisticRegression(C=1 / (N * l2)).
 
     Args:
-        features: (N, D) float32, best standardised.
+        features: (N, D) float32, best centred and of a scale around one.
         labels: (V, N) integers in [0, num_classes); rows of -1 are left out of that variant.
         l2: (P,). variants: (P,) int64.
         tolerance: stop when the predicted decrease of the loss (the squared Newton decrement) is below it.

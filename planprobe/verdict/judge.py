@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
-from planprobe.verdict.criteria import MIN_POWER, MIN_SOLVE_RATE, are_calibrated
+from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE, are_calibrated
 
 NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
 READINGS = ("plans", "plan present but unused", "adapts without planning", "does not plan", "cannot say")
@@ -83,10 +83,20 @@ def outcome_of(item: Evidence, solve_rate: Effect) -> Outcome:
     beyond = item.beyond_controls
     if item.outcome == "supported" and not beyond.low > 0:
         return "inconclusive"
+    if item.detector == "D7" and num_random_directions(item) < MIN_RANDOM_DIRECTIONS.value:
+        return "inconclusive"
     learnt = solve_rate.value >= MIN_SOLVE_RATE.value
     if item.outcome == "refuted" and not (item.power >= MIN_POWER.value and learnt):
         return "inconclusive"
     return item.outcome
+
+
+def num_random_directions(item: Evidence) -> int:
+    """How many random directions stand behind the reported levels of D7; 0 where its rows do not say."""
+    tables = [
+        row["num_tables"] for row in item.rows if row["half"] == "report" and row["source"] == "random directions"
+    ]
+    return min(tables, default=0)
 
 
 def _read(found: dict[str, Outcome]) -> str:
@@ -137,6 +147,8 @@ def _reason(item: Evidence, counted: Outcome) -> str:
 
 
 def _why_not(item: Evidence) -> str:
+    if item.detector == "D7" and (number := num_random_directions(item)) < MIN_RANDOM_DIRECTIONS.value:
+        return f"{number} random directions are too few, {MIN_RANDOM_DIRECTIONS.value:g} are needed"
     if item.outcome == "supported":
         return "the interval beyond the controls reaches zero"
     if item.power < MIN_POWER.value:

@@ -17,6 +17,7 @@ from planprobe.core.play import EnvMaker, Rollout
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
 from planprobe.instruments.proportions import proportion
+from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.catalog import distances_to_goal, level_set_names, named_levels
 from planprobe.subjects.envs.distance import optimal_action_mask
 from planprobe.subjects.envs.plans import observation_planner
@@ -25,7 +26,6 @@ from planprobe.subjects.envs.stimuli import TwoRouteLevels, two_route_mazes, two
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.recipe import Recipe, TaskRecipe
 from planprobe.subjects.training.evaluate import env_maker
-from planprobe.subjects.zoo import Agent
 from planprobe.verdict.budgets import Budget
 
 NUM_BINS = 6  # of optimal length, in the figure of plain play

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from planprobe.core.protocols import Policy
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import BATCH_BOARDS, EnvMaker
+from planprobe.core.protocols import Env, Policy
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors import decodable_plan, plan_steering, thinking_gain
 from planprobe.instruments.directions import PlanDirections, probe_directions
@@ -16,22 +18,30 @@ from planprobe.verdict.criteria import DECODABLE_PLAN, PLAN_STEERING, THINKING_G
 from planprobe.verdict.material import Material
 
 PLAN_CONCEPT, CONVENTION = "agent-approach-direction", "entry"  # what D4 reads of a square is what D7 writes on it
+ProgressCallback = Callable[[float, str], None]
+"""(share that is done, what is going on)"""
+
 HIDDEN, CELLS = "ticks.*.*.hook_h", "ticks.*.*.hook_c"
 
 
-def measure_thinking(policy: Policy, material: Material, budget: Budget) -> Evidence:
+def measure_thinking(
+    policy: Policy, material: Material, budget: Budget, *, on_progress: ProgressCallback | None = None
+) -> Evidence:
     """D1. Mazes: judged by the first move on far goals, which is when thinking ends, with solve rates beside it.
 
     Other tasks: by the solve rate, since several first moves may be optimal and only one is known.
     The two are two runs because they cost differently: a first move is one step, so many more levels can be had.
     """
+    tell = on_progress or (lambda share, text: None)
     options = {
         "thinking_steps": budget.thinking_steps, "judged_steps": budget.judged_steps, "min_effect": THINKING_GAIN.value,
         "tick_factors": budget.tick_factors, "seed": budget.seed,
     }  # fmt: skip
+    tell(0.0, "D1 thinking gain, by solve rate")
     by_solving = thinking_gain.run(policy, material.make_env, material.hard_levels, **options)
     if material.first_move_levels is None:
         return by_solving
+    tell(0.7, "D1 thinking gain, by first moves")
     judged = thinking_gain.run(
         policy, material.make_first_step_env, material.first_move_levels, measure="first_move",
         optimal_first_moves=material.first_moves, **options,
@@ -52,13 +62,13 @@ def read_plan(
     *,
     random_policies: list[Policy],
     twin: Policy | None,
-    on_progress: Callable[[float, str], None] | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> tuple[Evidence, PlanDirections]:
     """D4 on hidden states and, where the net has them, cells; and the directions that its read-out gives to D7."""
     table = probe_table(
         opened, material.make_env, material.probe_levels, PLAN_CONCEPT, sites=_sites(opened), kernels=budget.kernels,
         random_policies=random_policies, twin=twin, planner=material.planner, per_level=budget.states_per_level,
-        seed=budget.seed, on_progress=on_progress,
+        seed=budget.seed, on_progress=on_progress and (lambda share, text: on_progress(share, f"D4 {text}")),
     )  # fmt: skip
     return decodable_plan.judge_table(table, min_effect=DECODABLE_PLAN.value), choose_directions(table)
 
@@ -76,17 +86,53 @@ def choose_directions(table: ProbeTable) -> PlanDirections:
     return probe_directions(probe.weights, probe.biases, site=_at_every_tick(str(best["site"])), convention=CONVENTION)
 
 
-def steer_plan(opened: OpenedPolicy, directions: PlanDirections, material: Material, budget: Budget) -> Evidence:
+def steer_plan(
+    opened: OpenedPolicy,
+    directions: PlanDirections,
+    material: Material,
+    budget: Budget,
+    *,
+    on_progress: ProgressCallback | None = None,
+) -> Evidence:
     """D7, judged on the arm 'both'."""
+    make_env = material.make_env
+    if on_progress:
+        make_env = count_batches(make_env, _num_batches(budget), lambda share: on_progress(share, "D7 plan steering"))
     battery = plan_steering.Battery(
         num_random=budget.num_random, num_random_choice=budget.num_random_choice, num_wrong=budget.num_wrong,
         num_shuffles=budget.num_shuffles,
     )  # fmt: skip
     evidence = plan_steering.run(
-        opened, material.make_env, material.routes, directions, min_effect=PLAN_STEERING.value, alphas=budget.alphas,
+        opened, make_env, material.routes, directions, min_effect=PLAN_STEERING.value, alphas=budget.alphas,
         battery=battery, seed=budget.seed,
     )  # fmt: skip
     return replace(evidence, notes=[f"Written at {directions.site}.", *evidence.notes])
+
+
+def between(low: float, high: float, tell: ProgressCallback) -> ProgressCallback:
+    """Report a stage's share as that of the whole, of which the stage is the part from `low` to `high`."""
+    return lambda share, text: tell(low + (high - low) * share, text)
+
+
+def count_batches(make_env: EnvMaker, expected: int, tell: Callable[[float], None]) -> EnvMaker:
+    """The same environments; each one made tells the share of the `expected` number."""
+    made = 0
+
+    def make(levels: LevelSet, num_boards: int) -> Env:
+        nonlocal made
+        made += 1
+        tell(min(made / expected, 1.0))
+        return make_env(levels, num_boards)
+
+    return make
+
+
+def _num_batches(budget: Budget) -> int:
+    """About as many environments as D7 makes: two a batch of episodes, one to steer and one to measure the spill."""
+    num_controls = budget.num_wrong + budget.num_shuffles
+    episodes = len(budget.alphas) * (3 + budget.num_random_choice + num_controls)
+    episodes += 4 * (1 + budget.num_random + num_controls)
+    return max(1, 2 * episodes * budget.num_route_levels // 2 // BATCH_BOARDS)
 
 
 def _sites(opened: OpenedPolicy) -> list[str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +19,14 @@ from planprobe.core.play import play_levels
 from planprobe.core.records import Effect, Verdict
 from planprobe.instruments.hooks import open_policy
 from planprobe.instruments.proportions import proportion
-from planprobe.subjects.zoo import WEIGHTS_FILE, Agent
+from planprobe.subjects.agent import WEIGHTS_FILE, Agent
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.judge import judge
 from planprobe.verdict.material import behaviour_rows, gather_material, untrained_nets
 from planprobe.verdict.report import write_report
 from planprobe.verdict.results import file_hash, versions, write_results
-from planprobe.verdict.stages import measure_thinking, read_plan, steer_plan
-
-ProgressCallback = Callable[[float, str], None]
-"""(share of the study done, what is going on)"""
+from planprobe.verdict.stages import ProgressCallback, between, measure_thinking, read_plan, steer_plan
 
 
 def study(
@@ -44,6 +40,7 @@ def study(
     """Run the whole battery on an agent and write verdict, evidence, figures and report to `out`.
 
     Args: twin: a memoryless agent trained on the same task, a control of D4. budget: see `budgets.BUDGETS`.
+    progress(share of the study that is done, what is going on).
     Returns: the verdict, provisional until the criteria are calibrated.
     Raises: whatever levels, probes and files raise (PlanprobeError); nothing is written before everything is measured.
     """
@@ -52,24 +49,21 @@ def study(
     material = gather_material(agent.task, budget)
     opened = open_policy(agent.net, name=agent.name)
 
-    tell(0.05, "playing")
+    tell(0.04, "playing")
     plain = play_levels(agent.net, material.make_env, material.levels)
     forgetful = play_levels(agent.net, material.make_env, material.levels, reset_memory=True)
     solve_rate = proportion(plain.solved.numpy(), unit="fraction solved")
 
-    tell(0.1, "D1 thinking gain")
-    thinking = measure_thinking(agent.net, material, budget)
+    thinking = measure_thinking(agent.net, material, budget, on_progress=between(0.08, 0.38, tell))
 
-    tell(0.35, "D4 decodable plan")
     plan, directions = read_plan(
         opened, material, budget, random_policies=untrained_nets(agent, material), twin=twin and twin.net,
-        on_progress=lambda share, text: tell(0.35 + 0.2 * share, f"D4 {text}"),
+        on_progress=between(0.38, 0.52, tell),
     )  # fmt: skip
 
-    tell(0.55, "D7 plan steering")
-    steering = steer_plan(opened, directions, material, budget)
+    steering = steer_plan(opened, directions, material, budget, on_progress=between(0.52, 0.97, tell))
 
-    tell(0.95, "verdict, figures and report")
+    tell(0.97, "verdict, figures and report")
     arms = {"the agent": plain, "memory reset each step": forgetful}
     provenance = describe(agent, twin, solve_rate, budget, material.level_sets(), seconds=time.monotonic() - began)
     verdict = judge([thinking, plan, steering], agent=agent.name, solve_rate=solve_rate, provenance=provenance)

@@ -63,7 +63,7 @@ def planner_table(levels):
     table = probe_table(
         open_policy(OneShotPlanner(board=(SIZE, SIZE))), make_env, levels, CONCEPT, sites=SITES,
         random_policies=[random_net(1), random_net(2)], twin=twin, planner=observation_planner("maze"), per_level=3,
-        on_progress=lambda fraction, text: progress.append((fraction, text)),
+        l2_strengths=(1e-3,), on_progress=lambda fraction, text: progress.append((fraction, text)),
     )  # fmt: skip
     return table, progress
 
@@ -93,14 +93,14 @@ def test_the_plan_of_a_planner_is_found(planner_table):
     row = table.best()
     assert row["macro_f1"] > 0.65
     assert row["balanced_accuracy"] > 0.9  # what it misses are squares it has left behind, whose code still stands
-    assert row["delta_low"] > 0.05
+    assert row["delta_low"] > 0
     assert row["p_holm"] < 0.05
     assert row["control_shuffled_labels"] < 0.4
     assert row["control_majority"] < 0.25
     probe = table.probe(row)
     wanted = OneShotPlanner().code_vectors
     wanted = nn.functional.normalize(wanted - wanted.mean(0), dim=1)
-    assert float((probe.directions * wanted).sum(1).min()) > 0.8
+    assert float((probe.directions * wanted).sum(1).min()) > 0.9
 
 
 def test_equal_capacity(planner_table):
@@ -147,12 +147,12 @@ def test_a_planner_on_the_optimal_way_has_no_differing_states(planner_table):
 def test_seeds_pool_levels(levels):
     agent = open_policy(OneShotPlanner(board=(SIZE, SIZE)))
     options = {"sites": "ticks.0.0.hook_c", "kernels": (1,), "per_level": 2, "l2_strengths": (1e-3,)}
-    table = probe_table(agent, make_env, levels[:40], CONCEPT, seeds=2, **options)
+    table = probe_table(agent, make_env, levels[:30], CONCEPT, seeds=2, **options)
     row = table.rows[0]
     assert row["num_seeds"] == 2
     assert row["seed_sd"] is not None
-    assert 8 < row["num_test_levels"] <= 16
-    again = probe_table(agent, make_env, levels[:40], CONCEPT, seeds=2, **options)
+    assert 6 < row["num_test_levels"] <= 12
+    again = probe_table(agent, make_env, levels[:30], CONCEPT, seeds=2, **options)
     assert again.rows == table.rows
     assert again.by_horizon == table.by_horizon
 
@@ -195,7 +195,7 @@ def test_a_planner_is_supported(planner_table):
     evidence = decodable_plan.judge_table(planner_table[0], min_effect=0.05)
     assert (evidence.detector, evidence.outcome) == ("D4", "supported")
     assert evidence.effect.value > 0.65
-    assert evidence.beyond_controls.low > 0.05
+    assert evidence.beyond_controls.low > 0
     assert 0 < evidence.power < 1
     assert "control_task" in evidence.controls
     assert {row["table"] for row in evidence.rows} == {"cells", "horizon", "subsets"}
@@ -216,7 +216,7 @@ def test_a_plan_that_is_not_used_is_found_all_the_same(levels):
 
 def test_an_untrained_net_is_not_supported(levels):
     evidence = decodable_plan.run(
-        open_policy(random_net(7)), make_env, levels, min_effect=0.05, sites=SITES, kernels=(1,), per_level=2,
+        open_policy(random_net(7)), make_env, levels[:40], min_effect=0.05, sites=SITES, kernels=(1,), per_level=2,
         random_policies=[random_net(1), random_net(2)], l2_strengths=(1e-3,), max_steps=20,
     )  # fmt: skip
     assert evidence.outcome != "supported"

@@ -166,7 +166,7 @@ def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
 
 
 def _spread(heights: list[float], least: float, highest: float) -> list[float]:
-    """Increasing numbers moved apart, both ways alike, until each is `least` above the one before; none over `highest`."""
+    """Increasing numbers moved apart until each is `least` above the one before; none goes over `highest`."""
     heights = list(heights)
     for _ in range(100):
         for number, (below, above) in enumerate(pairwise(tuple(heights))):

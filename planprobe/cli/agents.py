@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -109,7 +109,7 @@ def _headline(agent: Agent) -> Row:
     from planprobe.subjects.envs.catalog import level_set_names
     from planprobe.subjects.scorecard import FIRST_MOVE, RESET, SOLVED, find_score
 
-    def score(measure: str = SOLVED, **where) -> float | None:
+    def score(measure: str = SOLVED, **where) -> Any:
         row = find_score(agent.metrics, measure, **where)
         return row and row["value"]
 
@@ -134,10 +134,10 @@ def _show(options: Show) -> int:
     if options.json:
         show(record, [], as_json=True)
         return 0
-    facts: list[Row] = [{"key": key, "value": str(record[key])} for key in ("agent", "frames", "folder")]
+    facts = {key: record[key] for key in ("agent", "frames", "folder")}
     for part in ("task", "net", "training"):
-        facts += [{"key": f"{part}.{key}", "value": str(value)} for key, value in recipe[part].items()]
-    print_table(facts, title="Recipe")
+        facts |= {f"{part}.{key}": value for key, value in recipe[part].items()}
+    print_table(({"key": key, "value": str(value)} for key, value in facts.items()), title="Recipe")
     if agent.metrics:
         print_table(map(with_interval, agent.metrics["rows"]), title="Scorecard")
     print_table(({"site": name, "shape": str(tuple(shape))} for name, shape in sites.items()), title="Sites")

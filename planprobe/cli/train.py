@@ -94,11 +94,10 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
 def _find_recipe(spec: str) -> Recipe:
     from planprobe.subjects.agent import RECIPE_FILE
     from planprobe.subjects.recipe import load_recipe
-    from planprobe.subjects.zoo import agents_folder, list_agents
+    from planprobe.subjects.zoo import agents_folder
 
-    if not Path(spec).exists() and spec in list_agents():
-        return load_recipe(agents_folder() / spec / RECIPE_FILE)
-    return load_recipe(spec)
+    shipped = agents_folder() / spec / RECIPE_FILE
+    return load_recipe(shipped if shipped.is_file() and not Path(spec).exists() else spec)
 
 
 def _check_run(folder: Path, *, resume: bool) -> None:

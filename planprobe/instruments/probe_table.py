@@ -53,7 +53,7 @@ class ProbeTable:
     num_states: int
     num_random_nets: int
     solve_rate: float
-    notes: list[str]
+    notes: list[str] = field(default_factory=list)
 
     def best(self, *, labels: str = "behaviour", kernel: int = 1) -> Row:
         """The row that did best on the valid levels. Raises: ShapeError (the table has no such rows)."""
@@ -111,22 +111,8 @@ def probe_table(
     for number in range(seeds):
         for fraction, text in bench.run_split(seed + number, kernels):
             report(PLAYING + (1 - PLAYING) * (number + fraction) / seeds, text)
-    cells = [
-        Cell(source, site, kernel, bench.controls_of(site, kernel))
-        for source in recording.labels
-        for site in recording.activations[AGENT]
-        for kernel in kernels
-    ]
-    board = bench.scoreboard
-    table = ProbeTable(
-        concept=concept.name, class_names=concept.class_names,
-        rows=table_rows(cells, board, bench.probes, concept.name),
-        by_horizon=horizon_rows(cells, board, concept.name), subsets=subset_rows(cells, board, concept.name),
-        probes=bench.probes, num_levels=len(bench.levels), num_states=len(recording),
-        num_random_nets=len(random_policies),
-        solve_rate=float(recording.solved.float().mean()),
-        notes=_notes(bench, len(levels), num_random=len(random_policies), has_twin=twin is not None),
-    )  # fmt: skip
+    table = _assemble(bench, concept, kernels, num_random_nets=len(random_policies))
+    table.notes.extend(_notes(bench, table, len(levels), has_twin=twin is not None))
     report(1.0, "done")
     return table
 
@@ -182,10 +168,34 @@ def _opened(policy: Policy) -> OpenedPolicy:
     return policy if isinstance(policy, OpenedPolicy) else open_policy(policy)
 
 
-def _notes(bench: ProbeBench, num_levels: int, *, num_random: int, has_twin: bool) -> list[str]:
+def _assemble(bench: ProbeBench, concept: Concept, kernels: Sequence[int], *, num_random_nets: int) -> ProbeTable:
+    recording, board = bench.recording, bench.scoreboard
+    cells = [
+        Cell(source, site, kernel, bench.controls_of(site, kernel))
+        for source in recording.labels
+        for site in recording.activations[AGENT]
+        for kernel in kernels
+    ]
+    return ProbeTable(
+        concept=concept.name,
+        class_names=concept.class_names,
+        rows=table_rows(cells, board, bench.probes, concept.name),
+        by_horizon=horizon_rows(cells, board, concept.name),
+        subsets=subset_rows(cells, board, concept.name),
+        probes=bench.probes,
+        num_levels=len(bench.levels),
+        num_states=len(recording),
+        num_random_nets=num_random_nets,
+        solve_rate=float(recording.solved.float().mean()),
+    )
+
+
+def _notes(bench: ProbeBench, table: ProbeTable, num_levels: int, *, has_twin: bool) -> list[str]:
     notes, recording = [], bench.recording
-    if num_random < MIN_RANDOM_NETS:
-        notes.append(f"Nets with random weights: {num_random}; as a control it takes {MIN_RANDOM_NETS} or more.")
+    if table.num_random_nets < MIN_RANDOM_NETS:
+        notes.append(
+            f"Nets with random weights: {table.num_random_nets}; as a control it takes {MIN_RANDOM_NETS} or more."
+        )
     if not has_twin:
         notes.append("No memoryless twin was given, so that control is missing.")
     if len(bench.levels) < num_levels:

@@ -38,7 +38,8 @@ def replay(
     place = torch.empty_like(order)
     place[order] = torch.arange(len(order), device=order.device)
     last_steps = last_steps[order]
-    memory = opened.initial_state(len(order), tuple(observations.shape[-2:]))
+    height, width = observations.shape[-2:]
+    memory = opened.initial_state(len(order), (height, width))
     values: dict[str, Tensor] = {}
     for step in range(int(last_steps[0]) + 1):
         rows = (states.steps == step).nonzero().squeeze(1)

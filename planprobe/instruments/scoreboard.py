@@ -100,12 +100,16 @@ class Scoreboard:
         units = set.intersection(*(set(tally.recalls) for tally in chosen))
         return Tally(
             float(np.mean([tally.valid for tally in chosen])),
-            sum(tally.counts for tally in chosen)[self.tested],
-            {name: sum(tally.subsets[name] for tally in chosen)[self.tested] for name in sorted(subsets)},
-            {unit: sum(tally.recalls[unit] for tally in chosen)[self.tested] for unit in sorted(units)},
+            self._add_up([tally.counts for tally in chosen]),
+            {name: self._add_up([tally.subsets[name] for tally in chosen]) for name in sorted(subsets)},
+            {unit: self._add_up([tally.recalls[unit] for tally in chosen]) for unit in sorted(units)},
             tuple(tally.readers[0] for tally in chosen),
             tuple(tally.test_scores[0] for tally in chosen),
         )
+
+    def _add_up(self, parts: list[np.ndarray]) -> np.ndarray:
+        """Over the seeds, levels that were tested in any of them."""
+        return np.sum(parts, axis=0)[self.tested]
 
 
 def bin_horizon(horizon: Tensor, labels: Tensor, unit: str) -> Tensor:

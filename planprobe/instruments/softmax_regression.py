@@ -126,7 +126,7 @@ class _History:
         self.pairs = [*self.pairs[-HISTORY + 1 :], (step, change, inverse)]
 
     def keep(self, mask: Tensor) -> None:
-        self.pairs = [tuple(part[mask] for part in pair) for pair in self.pairs]
+        self.pairs = [(step[mask], change[mask], inverse[mask]) for step, change, inverse in self.pairs]
 
     def direction(self, gradient: Tensor, preconditioner: _Preconditioner, ids: Tensor) -> Tensor:
         """Minus the approximate inverse Hessian times the gradient (P', classes, D + 1)."""

@@ -80,7 +80,7 @@ def load_folder(folder: Path, file: Path | None = None) -> Agent:
     env = make_env(recipe.task, _smallest_bank(recipe.task), 1, training=False)
     net = make_net_for(recipe.net, env)
     load_strictly(net, tensors, where=f"'{file}'")
-    net = net.to(memory_format=torch.channels_last).eval()
+    net = net.to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue] - a stub lacks it
     return Agent(recipe.name, net, recipe, _read_metrics(folder), folder, int(metadata.get("frames", 0)))
 
 

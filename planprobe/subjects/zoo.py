@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 import planprobe
 from planprobe.core.errors import CheckpointError, OutputError, PlanprobeError, UnknownAgentError, unknown_name
@@ -88,7 +88,7 @@ def load_agent(spec: str | Path) -> Agent:
     Raises: UnknownAgentError (nothing there); CheckpointError (truncated, foreign, of another recipe); RecipeError.
     """
     text, path = str(spec), Path(spec)
-    if (agents_folder() / text / WEIGHTS_FILE).is_file() and path.name == text:
+    if (agents_folder() / text / RECIPE_FILE).is_file() and path.name == text:
         return load_folder(agents_folder() / text)
     if path.is_dir():
         return load_folder(path)
@@ -135,15 +135,15 @@ def _differences(stored: list[Row], found: list[Row], tolerance: float) -> list[
     """Rows of either side that the other does not confirm."""
     numbers = ("value", "low", "high", "n")
 
-    def by_condition(rows: list[Row]) -> dict[tuple, Row]:
-        return {tuple(value for key, value in row.items() if key not in numbers): row for row in rows}
+    def by_condition(rows: list[Row]) -> dict[tuple, dict[str, Any]]:
+        return {tuple(value for key, value in row.items() if key not in numbers): dict(row) for row in rows}
 
     before, after = by_condition(stored), by_condition(found)
     moved = []
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key), after.get(key)
         if old is None or new is None or any(abs(old[number] - new[number]) > tolerance for number in numbers):
-            label = {name: value for name, value in (old or new).items() if name not in numbers}
+            label = {name: value for name, value in (old or new or {}).items() if name not in numbers}
             moved.append({**label, "stored": old and old["value"], "computed": new and new["value"]})
     return moved
 
@@ -184,6 +184,8 @@ def publish_agent(
     agent = load_agent(run)
     zoo = Path(zoo) if zoo is not None else agents_folder()
     target = zoo / agent.name
+    if agent.folder is None or not isinstance(agent.net, nn.Module):
+        raise CheckpointError(f"'{run}' made an agent without a recipe; a run of planprobe train has one.")
     weights = agent.net.state_dict()
     num_bytes = sum(weight.nbytes for weight in weights.values())
     if num_bytes > MAX_WEIGHT_BYTES:

@@ -48,7 +48,7 @@ BUDGETS = {
             "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=80,
             thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4),
         ),
-        Budget("full", num_levels=400, num_first_moves=3000, num_probe_levels=400, num_route_levels=180),
+        Budget("full", num_levels=600, num_first_moves=5000, num_probe_levels=500, num_route_levels=240),
     )
 }  # fmt: skip
 

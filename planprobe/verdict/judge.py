@@ -122,7 +122,10 @@ def _leaning(found: dict[str, Outcome]) -> str:
     """Which way the evidence points where it concludes nothing."""
     d1, d4, d7 = (found.get(detector, "not measured") for detector in ("D1", "D4", "D7"))
     if d1 == d7 == "supported":
-        return "towards planning; thinking helps and the plan code is causal, the rest of the case is not measured."
+        doubt = (
+            "" if d4 == "supported" else " The code is not read better than its controls (D4): it may be a mere lever."
+        )
+        return f"towards planning; thinking helps, and writing another plan redirects the agent.{doubt}"
     if d7 == "supported":
         return "towards a plan that is used; whether it is worked out over time (D1) is open."
     if d1 == "supported" and d7 == "refuted":

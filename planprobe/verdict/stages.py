@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -129,10 +130,11 @@ def count_batches(make_env: EnvMaker, expected: int, tell: Callable[[float], Non
 
 def _num_batches(budget: Budget) -> int:
     """About as many environments as D7 makes: two a batch of episodes, one to steer and one to measure the spill."""
-    num_controls = budget.num_wrong + budget.num_shuffles
-    episodes = len(budget.alphas) * (3 + budget.num_random_choice + num_controls)
-    episodes += 4 * (1 + budget.num_random + num_controls)
-    return max(1, 2 * episodes * budget.num_route_levels // 2 // BATCH_BOARDS)
+    controls = [budget.num_wrong, budget.num_shuffles]
+    choosing = [1, *len(budget.alphas) * [1, 1, 1, budget.num_random_choice, *controls]]
+    reporting = [1, *3 * [1, budget.num_random, *controls]]
+    half = budget.num_route_levels / 2
+    return sum(2 * math.ceil(half * num_tables / BATCH_BOARDS) for num_tables in choosing + reporting)
 
 
 def _sites(opened: OpenedPolicy) -> list[str]:

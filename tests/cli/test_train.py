@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from planprobe.subjects import zoo
+
 RECIPE = """
 name = "tiny-maze9"
 [task]
@@ -78,6 +80,17 @@ def test_a_bad_recipe_writes_nothing(cli, recipe, tmp_path, change, says):
     assert result.err.startswith("RecipeError")
     assert says in result.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_recipe_of_the_zoo_by_name(cli, recipe, tmp_path, monkeypatch):
+    """Also of an agent that has no weights yet."""
+    monkeypatch.setattr(zoo, "agents_folder", lambda: tmp_path / "zoo")
+    (tmp_path / "zoo/tiny").mkdir(parents=True)
+    recipe.rename(tmp_path / "zoo/tiny/recipe.toml")
+    assert cli("train", "tiny", "--max-minutes", 0, "--json").json["agent"] == "tiny-maze9"
+    result = cli("eval", "tiny")
+    assert result.code == 2
+    assert "holds neither" in result.err
 
 
 def test_a_missing_recipe(cli):

@@ -188,6 +188,8 @@ def test_what_does_not_exist_is_refused_before_anything_is_played(levels):
         probe_table(agent, no_env, levels, "agent-aproach-direction", sites=SITES)
     with pytest.raises(TooFewLevelsError):
         probe_table(agent, make_env, levels[:8], CONCEPT, sites=SITES, kernels=(1,))
+    with pytest.raises(TooFewLevelsError, match="solved"):
+        probe_table(agent, make_env, levels[:12], CONCEPT, sites=SITES, only_solved=True, max_steps=1)
 
 
 # D4 ---------------------------------------------------------------------------------------------------------------

@@ -93,6 +93,11 @@ def test_nothing_is_invented():
     assert any("organisms" in item for item in verdict.missing)
 
 
+def test_a_lever_is_not_called_a_plan():
+    assert "lever" not in judged({"D1": "supported", "D4": "supported", "D7": "supported"}).reasons[-1]
+    assert "lever" in judged({"D1": "supported", "D4": "inconclusive", "D7": "supported"}).reasons[-1]
+
+
 def test_causal_evidence_comes_first_and_order_does_not_matter():
     outcomes = {"D4": "supported", "D1": "refuted", "D7": "refuted"}
     verdict = judged(outcomes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -20,15 +21,26 @@ TABLES = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study without figures; not to be changed."""
     items = [evidence(detector, "supported", rows=table) for detector, table in TABLES.items()]
     verdict = judge(items, agent="an <i>agent</i>", solve_rate=SOLVES)
-    return write_results(tmp_path, verdict, {"behaviour": rows.behaviour_rows()})
+    return write_results(tmp_path_factory.mktemp("saved"), verdict, {"behaviour": rows.behaviour_rows()})
 
 
-def test_every_figure_can_be_drawn_and_says_its_units(folder: Path):
-    drawn = draw_figures(load_results(folder))
+@pytest.fixture(scope="module")
+def drawn(saved: Path) -> dict:
+    return draw_figures(load_results(saved))
+
+
+@pytest.fixture
+def folder(saved: Path, tmp_path: Path) -> Path:
+    """A study of one's own."""
+    return Path(shutil.copytree(saved, tmp_path / "study"))
+
+
+def test_every_figure_can_be_drawn_and_says_its_units(drawn: dict):
     assert list(drawn) == list(FIGURES)
     for figure in drawn.values():
         assert figure.layout.xaxis.title.text
@@ -36,8 +48,8 @@ def test_every_figure_can_be_drawn_and_says_its_units(folder: Path):
         assert not figure.layout.showlegend
 
 
-def test_intervals_are_drawn(folder: Path):
-    for name, figure in draw_figures(load_results(folder)).items():
+def test_intervals_are_drawn(drawn: dict):
+    for name, figure in drawn.items():
         bands = [trace for trace in figure.data if trace.fill == "toself"]
         whiskers = [t for t in figure.data if t.error_x.array is not None or t.error_y.array is not None]
         assert bands or whiskers, name
@@ -59,14 +71,23 @@ def test_rebuild_then_check(folder: Path):
 
 
 def test_check_finds_a_moved_number_and_writes_nothing(folder: Path):
-    rebuild_figures(folder)
+    rebuild_figures(folder, ["behaviour", "thinking"])
     path = folder / FOLDER / "behaviour.json"
     figure = json.loads(path.read_text())
     figure["data"][1]["y"][0] += 0.01
     path.write_text(json.dumps(figure))
     before = path.read_bytes()
-    assert [each.name for each in rebuild_figures(folder, check=True) if not each.same] == ["behaviour"]
+    checked = rebuild_figures(folder, ["behaviour", "thinking"], check=True)
+    assert [each.name for each in checked if not each.same] == ["behaviour"]
     assert path.read_bytes() == before
+
+
+def test_a_new_study_leaves_no_old_figure_behind(folder: Path):
+    stale = folder / FOLDER / "steering.json"
+    rebuild_figures(folder, ["steering"])
+    (folder / "rows" / "D7.parquet").unlink()
+    rebuild_figures(folder)
+    assert not stale.exists()
 
 
 def test_check_ignores_looks(folder: Path):
@@ -93,8 +114,8 @@ def test_unknown_figure_and_missing_figure(folder: Path):
         load_figure(folder, "thinking")
 
 
-def test_labels_do_not_lie_on_each_other(folder: Path):
-    figure = draw_figures(load_results(folder), ["thinking"])["thinking"]
+def test_labels_do_not_lie_on_each_other(drawn: dict):
+    figure = drawn["thinking"]
     heights = sorted(note.y for note in figure.layout.annotations if note.x == 4)  # at 8 thinking steps
     low = min(value for trace in figure.data for value in trace.y)
     high = max(value for trace in figure.data for value in trace.y)

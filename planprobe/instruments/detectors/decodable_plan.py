@@ -29,7 +29,7 @@ CONTROLS = (
 )  # fmt: skip
 FALSIFIES = "that a plan is written square by square in the memory that was probed, in a form one matrix can read"
 
-KERNEL = 1
+KERNEL = 1  # one square: the read-out itself cannot follow a path
 UNIT = "macro-F1"
 PREFIX = "control_"
 
@@ -42,6 +42,7 @@ def run(
     min_effect: float,
     concept: str | Concept = "agent-approach-direction",
     labels: str = "behaviour",
+    kernel: int = KERNEL,
     random_policies: Sequence[Policy] = (),
     twin: Policy | None = None,
     **options,
@@ -50,24 +51,27 @@ def run(
 
     Args:
         min_effect: smallest lead over the best control that counts, in macro-F1; fixed beforehand.
-        labels: 'behaviour', or 'optimal' with a planner: which labels are judged. Rows report both.
+        labels: 'behaviour', or 'optimal' with a planner; kernel: side of the window. Both say what is judged, and are
+            fixed beforehand; rows report the others too.
     Returns: as `judge_table`.
     Raises: as `probe_table`.
     """
     table = probe_table(opened, make_env, levels, concept, random_policies=random_policies, twin=twin, **options)
-    return judge_table(table, min_effect=min_effect, labels=labels)
+    return judge_table(table, min_effect=min_effect, labels=labels, kernel=kernel)
 
 
-def judge_table(table: ProbeTable, *, min_effect: float, labels: str = "behaviour") -> Evidence:
+def judge_table(table: ProbeTable, *, min_effect: float, labels: str = "behaviour", kernel: int = KERNEL) -> Evidence:
     """Evidence from a probe table that is already there.
 
-    Returns: effect = test macro-F1 of the 1x1 probe that did best on the valid levels; controls = theirs beside it;
-    beyond_controls = its lead over the control that did best on the valid levels; rows = the whole table, by `table`:
-    'cells', 'horizon', 'subsets'.
-    Raises: ShapeError (the table holds no 1x1 probes of these labels).
+    Returns: effect = test macro-F1 of the probe (by default 1x1) that did best on the valid levels; controls = theirs
+    beside it; beyond_controls = its lead over the control that did best on the valid levels; rows = the whole table,
+    by `table`: 'cells', 'horizon', 'subsets'.
+    Raises: ShapeError (the table holds no such probes).
     """
-    row = table.best(labels=labels, kernel=KERNEL)
-    beyond = _effect(row, "delta", f"{UNIT} beyond {row['best_control']}", p=row["p"])
+    row = table.best(labels=labels, kernel=kernel)
+    beyond = _effect(
+        row, "delta", f"{UNIT} beyond {row['best_control']}", p=None if row["p"] is None else float(row["p"])
+    )
     power = power_of_interval(beyond, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
     outcome = decide(beyond, min_effect=min_effect, power=power)
@@ -94,7 +98,7 @@ def judge_table(table: ProbeTable, *, min_effect: float, labels: str = "behaviou
 
 def _remarks(row: Row, table: ProbeTable) -> list[str]:
     remarks = [
-        f"Judged at {row['site']}, one square at a time, chosen on the valid levels; best control there: "
+        f"Judged at {row['site']}, {row['kernel']}x{row['kernel']}, chosen on the valid levels; best control there: "
         f"{row['best_control']}. Solve rate on the {table.num_levels} levels: {table.solve_rate:.2f}."
     ]
     ahead = [other for other in table.by_horizon if _same_cell(other, row) and other["unit"] == "steps"]
@@ -105,7 +109,7 @@ def _remarks(row: Row, table: ProbeTable) -> list[str]:
             f"Events {last['bin']} steps ahead: recall {last['recall']:.2f}, control {last['control_recall']:.2f} "
             f"({last['num_events']} squares)."
         )
-    if not (row["selectivity_low"] or 0.0) > 0:
+    if not float(row["selectivity_low"] or 0.0) > 0:
         remarks.append(
             f"Selectivity {row['selectivity']:+.2f}: the same read-out learns random classes of squares about as well "
             f"({CONTROL_TASK}), so it may know squares rather than plans. See its lead over the observation controls."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import lru_cache
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -50,7 +51,7 @@ def task_levels(task: TaskRecipe, split: str, num_levels: int) -> LevelSet:
     if task.kind == "boxoban":
         from planprobe.subjects.envs.level_text import boxoban_levels
 
-        levels = boxoban_levels(task.difficulty, split, num_files=-(-num_levels // 1000))
+        levels = boxoban_levels(cast(Any, task.difficulty), cast(Any, split), num_files=-(-num_levels // 1000))
         return levels[:num_levels]
     raise unknown_name("task", task.kind, TASKS, error=RecipeError)
 

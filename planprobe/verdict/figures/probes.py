@@ -109,14 +109,19 @@ def probe_horizon(results: Results) -> Figure | None:
     figure = theme.make_figure(
         x_title="steps until the agent enters the square", y_title="squares read right (fraction)", right_labels=names
     )
-    x = list(range(len(rows)))
+    events = [row for row in rows if row["bin"] != "never"]  # 'never' is no time, so no line leads to it
     for name, column in zip(reversed(names), ("control_recall", "recall"), strict=True):
-        columns = {key: [row[part] for row in rows] for key, part in _score(column).items()}
         own = name == names[0]
-        theme.add_line(
-            figure, x=x, **columns, name=name, subdued=not own, colour=theme.AGENT if own else theme.CONTROL,
-            dash="solid" if own else "dash",
-        )  # fmt: skip
+        look = {"name": name, "colour": theme.AGENT if own else theme.CONTROL}
+        for first, part in ((0, events), (len(events), rows[len(events) :])):
+            if not part:
+                continue
+            columns = {key: [row[of] for row in part] for key, of in _score(column).items()}
+            columns["x"] = list(range(first, first + len(part)))
+            if part is events:
+                theme.add_line(figure, **columns, **look, subdued=not own, dash="solid" if own else "dash")
+            else:
+                theme.add_points(figure, y=columns.pop("value"), **columns, **look, size=9 if own else 6)
     figure.update_yaxes(range=[-0.02, 1.03])
     return theme.finish(figure, tick_text=[str(row["bin"]) for row in rows])
 

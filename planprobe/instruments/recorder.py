@@ -8,8 +8,8 @@ from torch import Tensor
 from planprobe.core.errors import CaptureError
 
 CHUNK_STEPS, CHUNK_BYTES = 16, 16 << 20
-"""At most so much memory is taken at a time. Smaller blocks are handed out again by the allocator; bigger ones come fresh
-from the system, and touching them first costs several times the copy (15-25 against 3.5 ms for 30 MB, measured)."""
+"""At most so much memory is taken at a time. Smaller blocks are handed out again by the allocator; bigger ones come
+fresh from the system, and the first touch costs several times the copy (15-25 against 3.5 ms for 30 MB, measured)."""
 
 
 class Recorder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmarks.stopwatch import report, seconds_each
+from planprobe.core.allocator import keep_freed_memory
 from planprobe.instruments.hooks import capture, open_policy
 from planprobe.subjects.nets import make_net
 from planprobe.subjects.recipe import NetRecipe
@@ -13,6 +14,7 @@ BOARDS, STEPS = 32, 10
 
 
 def main() -> None:
+    keep_freed_memory()
     recipe = NetRecipe(kind="drc", channels=32, num_layers=3, num_ticks=3, head="pool", hidden=128)
     net = make_net(recipe, planes=4, board=(10, 10), num_actions=4)
     opened = open_policy(net)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import tyro
 from tyro.conf import arg, subcommand
 
+from planprobe.core.allocator import keep_freed_memory
 from planprobe.core.errors import OutputError, PlanprobeError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def use_threads(threads: int | None) -> None:
         raise ArgumentError(f"--threads {threads}: needs at least one.")
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     limit = int(allowed) if allowed.isdigit() and int(allowed) else MAX_DEFAULT_THREADS
+    keep_freed_memory()
     torch.set_num_threads(threads or min(len(os.sched_getaffinity(0)), limit))
 
 

@@ -8,7 +8,7 @@ from planprobe.subjects.recipe import NetRecipe, Recipe, TaskRecipe
 _LEVEL_SETS = {
     "test": "held-out levels, disjoint from training up to rotation and reflection",
     "medium": "harder held-out levels: one box more than training showed (Boxoban: its medium set)",
-    "far": "held-out mazes that start far from the goal (20 steps or more on 11 x 11)",
+    "far": "held-out mazes, started far from the goal (20 steps or more on 11 x 11) where a first move can be wrong",
 }
 
 

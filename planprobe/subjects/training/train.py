@@ -6,7 +6,6 @@ one safetensors file that is replaced atomically: a run killed at any moment los
 
 from __future__ import annotations
 
-import ctypes
 import json
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from planprobe.core.allocator import keep_freed_memory
 from planprobe.core.errors import CheckpointError, TrainingDivergedError
 from planprobe.core.store import load_strictly, load_tensors, save_tensors, write_atomic
 from planprobe.subjects.envs.catalog import make_env, task_levels
@@ -178,13 +178,3 @@ class Trainer:
     def _log(self, row: dict) -> None:
         with open(self.folder / LOG_FILE, "a") as file:
             file.write(json.dumps({"frames": self.frames, **row}) + "\n")
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to reuse freed blocks: mapping and clearing 4 MB afresh for every tensor costs a third of a run."""
-    try:
-        libc = ctypes.CDLL("libc.so.6")
-    except OSError:
-        return  # not glibc: nothing to tune
-    for option, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):  # M_MMAP_MAX, M_TRIM_THRESHOLD, M_TOP_PAD
-        libc.mallopt(option, value)

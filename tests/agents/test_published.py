@@ -1,0 +1,57 @@
+"""Every agent of the zoo is loaded, checked against its own files, and played again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from planprobe.core.store import load_tensors
+from planprobe.subjects.scorecard import Condition, find_score, score_levels
+from planprobe.subjects.zoo import MAX_WEIGHT_BYTES, WEIGHTS_FILE, agents_folder, list_agents, load_agent
+
+PUBLISHED = list_agents()
+ONE_FLIP = 0.002  # another kind of machine may round a convolution anew and lose or win an episode in a thousand
+
+
+def test_there_are_agents_to_check():
+    assert "drc12-rl-maze11-s0" in PUBLISHED
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_files_belong_together(name):
+    folder = agents_folder() / name
+    agent = load_agent(name)
+    metadata = load_tensors(folder / WEIGHTS_FILE)[1]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert (folder / WEIGHTS_FILE).stat().st_size <= MAX_WEIGHT_BYTES
+    assert agent.name == metrics["agent"] == name
+    assert metadata["recipe_hash"] == agent.recipe.hash()
+    assert metrics["frames"] == metadata["frames"] >= agent.recipe.training.frames
+    assert f"{metrics['frames']:,}" in (folder / "CARD.md").read_text()
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_solve_rate_comes_out_again(name):
+    agent = load_agent(name)
+    stored = find_score(agent.metrics)
+    levels = agent.levels("test", stored["n"])
+    assert levels.hash() == agent.metrics["level_hashes"]["test"]
+    found = score_levels(agent.net, agent.task, levels, Condition(), name="test")[0]
+    assert found["value"] == pytest.approx(stored["value"], abs=ONE_FLIP)
+
+
+def test_maze_agent_solves_its_task_and_thinking_helps_only_with_memory():
+    metrics = load_agent("drc12-rl-maze11-s0").metrics
+    first_moves = {"measure": "optimal first move", "levels": "far"}
+    assert find_score(metrics)["value"] >= 0.95
+    assert find_score(metrics, memory="reset each step")["value"] < 0.6
+    assert find_score(metrics, **first_moves, thinking_steps=8)["low"] > find_score(metrics, **first_moves)["high"]
+    reset = [find_score(metrics, **first_moves, memory="reset each step", thinking_steps=n) for n in (0, 8)]
+    assert reset[0]["value"] == reset[1]["value"]
+
+
+def test_folders_without_weights_hold_a_recipe_that_loads():
+    from planprobe.subjects.recipe import load_recipe
+
+    waiting = [path for path in Path(agents_folder()).glob("*/recipe.toml") if path.parent.name not in PUBLISHED]
+    assert all(load_recipe(path).name == path.parent.name for path in waiting)

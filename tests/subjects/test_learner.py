@@ -88,18 +88,17 @@ class MemoryDecides(TinyWorld):
         return (self.t == 2) * (2 * (actions == self.cue).long() - 1)
 
 
-def train(world, algorithm, updates, *, kind="drc", gamma=0.9, lr=1e-2):
+def train(world, algorithm, updates, *, kind="drc", gamma=0.9, lr=1e-2, entropy=0.003):
+    """Train, with lr and entropy falling to a fifth, and return six more steps of sampled play."""
     torch.manual_seed(0)
     net_recipe = NetRecipe(kind=kind, channels=8, num_ticks=1, num_blocks=1, head="pool", hidden=16)
     net = make_net(net_recipe, planes=1, board=(3, 3), num_actions=2)
-    entropy = (0.003, 0.003)
-    recipe = TrainingRecipe(
-        algorithm=algorithm, lr=(lr, lr), gamma=gamma, entropy=entropy, grad_clip=5.0, num_minibatches=1
-    )
+    schedules = {"lr": (lr, lr / 5), "entropy": (entropy, entropy / 5)}
+    recipe = TrainingRecipe(algorithm=algorithm, gamma=gamma, num_minibatches=1, **schedules)
     collector = Collector(net, world, reset_memory=False, reward_scale=1.0, seed=0)
     learner = Learner(net, recipe, seed=0)
-    for _ in range(updates):
-        learner.update(collector.collect(6), done_fraction=0.0)
+    for update in range(updates):
+        learner.update(collector.collect(6), done_fraction=update / updates)
     return collector.collect(6)
 
 
@@ -124,7 +123,7 @@ class TestFiveWorlds:
         assert batch.rewards.mean() > 0.9
 
     def test_memory_decides_the_action(self, algorithm):
-        batch = train(MemoryDecides(), algorithm, 250, lr=5e-3)
+        batch = train(MemoryDecides(), algorithm, 250, lr=3e-3, entropy=0.03)
         assert batch.rewards.sum() / batch.trial_done.sum() > 0.9
 
 

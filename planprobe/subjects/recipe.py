@@ -52,7 +52,10 @@ class TaskRecipe:
 
 @dataclass(frozen=True)
 class NetRecipe:
-    """The network; see `nets`. Keys that a kind does not use keep their defaults."""
+    """The network; see `nets`. Keys that a kind does not use keep their defaults.
+
+    crop_border: leave the outer wall to the encoder and compute on the squares inside it.
+    """
 
     kind: str = "drc"
     channels: int = 16
@@ -60,6 +63,7 @@ class NetRecipe:
     num_ticks: int = 2
     pool_and_inject: bool = True
     boundary: bool = False
+    crop_border: bool = False
     forget_bias: float = 1.0
     head: str = "flatten"
     hidden: int = 128

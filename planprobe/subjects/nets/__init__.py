@@ -19,10 +19,11 @@ def make_net(recipe: NetRecipe, *, planes: int, board: tuple[int, int], num_acti
         raise unknown_name("net", recipe.kind, NETS, error=RecipeError)
     shared = {"planes": planes, "board": board, "num_actions": num_actions}
     shared |= {"channels": recipe.channels, "head": recipe.head, "hidden": recipe.hidden}
-    if recipe.kind == "resnet":
-        return ResNet(num_blocks=recipe.num_blocks, **shared)
     if recipe.kind == "lstm":
         return LSTM(forget_bias=recipe.forget_bias, **shared)
+    shared["crop_border"] = recipe.crop_border
+    if recipe.kind == "resnet":
+        return ResNet(num_blocks=recipe.num_blocks, **shared)
     return DRC(
         num_layers=recipe.num_layers,
         num_ticks=recipe.num_ticks,

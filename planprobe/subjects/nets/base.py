@@ -8,7 +8,9 @@ their place, so training never imports TransformerLens.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from planprobe.core.errors import BoardSizeError, ShapeError
 from planprobe.core.protocols import State
@@ -20,8 +22,6 @@ class Net(nn.Module):
     """Base of board nets. Follows `core.protocols.Policy`.
 
     Args: planes C_in of the observation; board (H, W); num_actions A; channels C; hidden units of the head; head
-    'flatten' (Guez: one weight a square, fixed board size) or 'pool' (size-free); feature_channels C_f into the head;
-    head_board where it reads another size than the board.
     """
 
     num_ticks = 1
@@ -38,10 +38,13 @@ class Net(nn.Module):
         hidden: int,
         feature_channels: int,
         head_board: tuple[int, int] | None = None,
+        crop_border: bool = False,
     ) -> None:
         super().__init__()
         self.planes, self.board, self.num_actions = planes, tuple(board), num_actions
-        self.head = make_head(head, feature_channels, head_board or self.board, hidden, num_actions)
+        self.ring = int(crop_border)
+        head_board = head_board or self.inner(self.board)
+        self.head = make_head(head, feature_channels, head_board, hidden, num_actions)
         self.size_free = head != "flatten"
         self.hook_encode, self.hook_policy, self.hook_value = nn.Identity(), nn.Identity(), nn.Identity()
 
@@ -72,13 +75,18 @@ class Net(nn.Module):
         """Called after it."""
 
     # shared ------------------------------------------------------------------------------------------------------
+    def inner(self, board: tuple[int, int] | None) -> tuple[int, int]:
+        """The squares (H', W') that this net computes on."""
+        height, width = board or self.board
+        return height - 2 * self.ring, width - 2 * self.ring
+
     def step(self, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """One environment step: logits (B, A), value (B,), new memory.
 
         Raises: ShapeError (not (B, C_in, H, W)); BoardSizeError (a flattened head on boards of another size).
         """
         self._check(observation)
-        encoding = self.hook_encode(self.encode(observation))
+        encoding = tap(self.hook_encode, self.encode(observation), self.ring)
         top, state = self.advance(self.drives(encoding), state)
         logits, value = self.head(self.join(encoding, top))
         return self.hook_policy(logits), self.hook_value(value), state
@@ -133,16 +141,31 @@ def reset_state(state: State, where: Tensor) -> State:
     return tuple(part * keep.view(-1, *[1] * (part.ndim - 1)) for part in state)
 
 
+def tap(hook: nn.Module, value: Tensor, ring: int) -> Tensor:
+    """Run a hook on a value (B, C, H', W'), shown to it as a whole board (B, C, H, W) with zeros on the outer ring.
+
+    So a square has the same address in every net. There are no units on the ring: what an edit writes there is dropped.
+    """
+    if not ring or value.ndim != 4 or type(hook) is nn.Identity:
+        return hook(value)
+    whole = F.pad(value, (ring,) * 4)
+    seen = hook(whole)
+    if seen is whole:
+        return value
+    return torch.empty_like(value).copy_(seen[..., ring:-ring, ring:-ring])  # in the layout of the plain run
+
+
 class Taps(nn.Module):
     """The named sites of one layer in one tick: `hook_h`, `hook_c`, ... A call runs one of them."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], ring: int = 0) -> None:
         super().__init__()
+        self.ring = ring
         for name in names:
             self.add_module(f"hook_{name}", nn.Identity())
 
     def forward(self, name: str, value: Tensor) -> Tensor:
-        return self._modules[f"hook_{name}"](value)
+        return tap(self._modules[f"hook_{name}"], value, self.ring)
 
     @property
     def tapped(self) -> bool:

@@ -27,7 +27,7 @@ class DRC(Net):
     pool_and_inject: mean and maximum of each channel over the board, mixed linearly, as a constant plane.
     boundary: a fixed plane that marks the border squares, beside the observation.
     forget_bias: added to the forget gate's bias at initialisation.
-    Memory: (h_0, c_0, h_1, c_1, ...), each (B, C, H, W).
+    Memory: (h_0, c_0, h_1, c_1, ...), each (B, C, H, W), less the outer ring with `crop_border`.
     """
 
     def __init__(
@@ -44,13 +44,20 @@ class DRC(Net):
         head: str = "flatten",
         hidden: int = 256,
         forget_bias: float = 1.0,
+        crop_border: bool = False,
     ) -> None:
         super().__init__(
-            planes=planes, board=board, num_actions=num_actions, head=head, hidden=hidden, feature_channels=2 * channels
+            planes=planes,
+            board=board,
+            num_actions=num_actions,
+            head=head,
+            hidden=hidden,
+            feature_channels=2 * channels,
+            crop_border=crop_border,
         )
         self.num_layers, self.num_ticks, self.channels = num_layers, num_ticks, channels
         self.boundary = boundary
-        self.encoder = nn.Conv2d(planes + int(boundary), channels, 3, padding=1)
+        self.encoder = nn.Conv2d(planes + int(boundary), channels, 3, padding=1 - self.ring)
         self.layers = nn.ModuleList(
             DRCLayer(channels, reads_below=num_layers > 1, pool=pool_and_inject, forget_bias=forget_bias)
             for _ in range(num_layers)
@@ -59,14 +66,14 @@ class DRC(Net):
 
     def _make_taps(self, num_ticks: int) -> nn.ModuleList:
         sites = SITES if self.layers[0].inject is not None else tuple(s for s in SITES if s != "pool")
-        return nn.ModuleList(nn.ModuleList(Taps(sites) for _ in self.layers) for _ in range(num_ticks))
+        return nn.ModuleList(nn.ModuleList(Taps(sites, self.ring) for _ in self.layers) for _ in range(num_ticks))
 
     def set_num_ticks(self, num_ticks: int) -> None:
         """Tick more or less often a step than in training; taps are made anew, so do it before hooks are added."""
         self.num_ticks, self.ticks = num_ticks, self._make_taps(num_ticks)
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
-        shape = (num_boards, self.channels, *(board or self.board))
+        shape = (num_boards, self.channels, *self.inner(board))
         weight = self.encoder.weight
         zeros = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         zeros = zeros.contiguous(memory_format=torch.channels_last)
@@ -146,7 +153,7 @@ class DRCLayer(nn.Module):
         For p (B, C) spread over H x W the result is a fixed pattern (edges see fewer taps) weighted by p.
         """
         squares = h.permute(0, 2, 3, 1).flatten(1, 2)
-        pooled = taps("pool", self.inject(torch.cat([squares.mean(1), squares.max(1).values], dim=1)))
+        pooled = taps("pool", self.inject(torch.cat([squares.mean(1), squares.amax(1)], dim=1)))
         pattern = self._pattern if self._pattern is not None else self._inject_pattern(tuple(h.shape[-2:]))
         return (pooled @ pattern).view(len(h), *h.shape[-2:], -1).permute(0, 3, 1, 2)
 

@@ -23,14 +23,21 @@ class ResNet(Net):
         channels: int = 32,
         head: str = "flatten",
         hidden: int = 256,
+        crop_border: bool = False,
     ) -> None:
         super().__init__(
-            planes=planes, board=board, num_actions=num_actions, head=head, hidden=hidden, feature_channels=channels
+            planes=planes,
+            board=board,
+            num_actions=num_actions,
+            head=head,
+            hidden=hidden,
+            feature_channels=channels,
+            crop_border=crop_border,
         )
         self.num_layers, self.channels = num_blocks, channels
-        self.encoder = nn.Conv2d(planes, channels, 3, padding=1)
+        self.encoder = nn.Conv2d(planes, channels, 3, padding=1 - self.ring)
         self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(num_blocks))
-        self.ticks = nn.ModuleList([nn.ModuleList(Taps(("h",)) for _ in range(num_blocks))])
+        self.ticks = nn.ModuleList([nn.ModuleList(Taps(("h",), self.ring) for _ in range(num_blocks))])
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         return ()

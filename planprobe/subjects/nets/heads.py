@@ -37,7 +37,7 @@ class PoolHead(nn.Module):
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """Features (N, C, H, W) -> logits (N, A), value (N,)."""
         squares = features.permute(0, 2, 3, 1).flatten(1, 2)  # (N, HW, C): no copy where memory is channels-last
-        largest, mean = self.square(squares).max(1).values, squares.mean(1)
+        largest, mean = self.square(squares).amax(1), squares.mean(1)
         hidden = torch.relu(self.hidden(torch.cat([torch.relu(largest), mean], dim=1)))
         return self.policy(hidden), self.value(hidden).squeeze(-1)
 

@@ -59,7 +59,9 @@ CASES = {
     "drc12": (small(num_ticks=2, pool_and_inject=False), Maze, (generate_mazes, 9)),
     "drc23": (small(num_layers=2, num_ticks=3, boundary=True), Sokoban, (generate_sokoban, 7)),
     "drc12-size-free": (small(num_ticks=2, head="pool"), Maze, (generate_mazes, 9)),
+    "drc13-inside-the-wall": (small(num_ticks=3, head="pool", crop_border=True), Sokoban, (generate_sokoban, 7)),
     "resnet": (small(kind="resnet", num_blocks=3), Maze, (generate_mazes, 9)),
+    "resnet-inside-the-wall": (small(kind="resnet", num_blocks=3, crop_border=True), Sokoban, (generate_sokoban, 7)),
 }
 
 

@@ -28,7 +28,7 @@ class TaskRecipe:
     included. Until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only) with
     `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges.
     num_levels: size of the training bank. time_limit: drawn per episode.
-    near_fraction, max_walk: see `Maze`. thinking_steps, thinking_fraction: see `BoardEnv`.
+    end_when_lost: see `Sokoban`; in training alone. near_fraction, max_walk: see `Maze`. thinking_steps, thinking_fraction: see `BoardEnv`.
     """
 
     kind: str = "maze"
@@ -41,6 +41,7 @@ class TaskRecipe:
     num_levels: int = 100_000
     time_limit: tuple[int, int] = (60, 120)
     eval_time_limit: int = 120
+    end_when_lost: bool = False
     near_fraction: float = 0.0
     max_walk: int = 20
     thinking_steps: tuple[int, int] = (0, 0)

@@ -4,13 +4,14 @@ import pytest
 import torch
 
 from planprobe.core.errors import ShapeError
-from planprobe.core.grid import TARGET, WALL
+from planprobe.core.grid import BOX, TARGET, WALL
 from planprobe.core.protocols import Env
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.generate_sokoban import generate_sokoban
 from planprobe.subjects.envs.level_text import levels_from_text
 from planprobe.subjects.envs.maze import Maze
-from planprobe.subjects.envs.sokoban import Sokoban
+from planprobe.subjects.envs.sokoban import Sokoban, dead_square_maps
+from planprobe.subjects.envs.solver import dead_squares
 
 UP, DOWN, LEFT, RIGHT, NOOP = range(5)
 CORRIDOR = "#######\n#@$ . #\n#  $ .#\n#######\n"
@@ -38,6 +39,23 @@ class TestSokoban:
     def test_box_pushed_off_its_target_costs_one(self):
         results = play(corridor(), [RIGHT, RIGHT, RIGHT])
         assert round(float(results[-1].reward), 4) == -1.1
+
+    def test_lost_episode_ends_at_once_and_pays_what_is_left_of_its_time(self):
+        results = play(corridor(time_limit=10, end_when_lost=True), [RIGHT, RIGHT, RIGHT])
+        assert [bool(result.truncated) for result in results] == [False, False, True]
+        assert round(float(results[-1].reward), 4) == -0.1 - 1 - 7 * 0.1
+        waited = play(corridor(time_limit=10), [RIGHT, RIGHT, RIGHT, *[LEFT] * 7])
+        assert bool(waited[-1].truncated)
+        assert float(sum(result.reward for result in waited)) == pytest.approx(float(sum(r.reward for r in results)))
+
+    def test_squares_called_dead_are_dead_to_the_solver_too(self):
+        levels = generate_sokoban(64, size=7, num_boxes=(1, 2), seed=11)
+        maps, num_dead = dead_square_maps(levels.boards), 0
+        for board, dead in zip(levels.boards, maps.numpy(), strict=True):
+            assert not (dead & ~dead_squares(board)).any()  # the solver also knows where the pusher cannot get to
+            num_dead += dead.sum()
+        assert num_dead > 64
+        assert not (maps & ((levels.boards & BOX) != 0)).any()
 
     def test_blocked_moves_change_nothing_but_time(self):
         env = corridor(noop=True)

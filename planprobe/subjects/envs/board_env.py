@@ -105,7 +105,8 @@ class BoardEnv:
         self.thinking.sub_(thinking.to(torch.int64))
         self.elapsed.add_(active.to(torch.int64))
         reward, solved, extras = self._move(actions, active)
-        truncated = active & ~solved & (self.elapsed >= self.limits)
+        over = self.elapsed >= self.limits
+        truncated = active & ~solved & (over | extras["lost"] if "lost" in extras else over)
         done = solved | truncated
         self.finished = self.finished | done
         if self.autoreset:

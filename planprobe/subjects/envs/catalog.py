@@ -140,4 +140,4 @@ def make_env(
         if training:
             options |= {"redraw": True, "near_fraction": task.near_fraction, "max_walk": task.max_walk}
         return Maze(levels, **options)
-    return Sokoban(levels, **options)
+    return Sokoban(levels, end_when_lost=training and task.end_when_lost, **options)

@@ -20,7 +20,8 @@ class Sokoban(BoardEnv):
     end_when_lost: an episode is also cut when a box is pushed where it can reach no target any more; the step rewards
         up to the time limit are paid at once, so that being lost is worth what it is worth without the cut. Training on
         small boards otherwise spends most of its steps in positions that nothing can save.
-    Reward: -0.1 a step, +1 / -1 for a box pushed on / off a target, +10 when the last box is on a target.
+    Reward: -0.1 a step, +1 / -1 for a box pushed on / off a target, +10 when the last box is on a target, or the last
+    target under a box where there are more boxes.
     """
 
     planes = ("wall", "target", "box", "player")
@@ -44,13 +45,13 @@ class Sokoban(BoardEnv):
         cell_beyond = torch.where(pushed, cell_beyond | BOX, self.cells.gather(1, beyond[:, None]).squeeze(1))
         self.cells.scatter_(1, beyond[:, None], cell_beyond[:, None])
         self.players = torch.where(moved, ahead, self.players)
-        left = ((self.cells & (TARGET | BOX)) == BOX).any(1)
-        solved = active & ~left
+        pairs = self.cells & (TARGET | BOX)
+        solved = active & ~((pairs == BOX).any(1) & (pairs == TARGET).any(1))
         gained = ((cell_beyond & TARGET) != 0).to(torch.float32) - ((cell_ahead & TARGET) != 0).to(torch.float32)
         reward = STEP_REWARD * active.to(torch.float32) + ON_TARGET_REWARD * gained * pushed + SOLVED_REWARD * solved
         extras = {"moved": moved, "pushed": pushed}
         if self._dead is not None:
-            lost = pushed & self._dead[self.level_ids, ahead + offset] & ~solved
+            lost = pushed & self._dead[self.level_ids, beyond] & ~solved
             reward += STEP_REWARD * lost * (self.limits - self.elapsed)
             extras["lost"] = lost
         return reward, solved, extras
@@ -59,7 +60,7 @@ class Sokoban(BoardEnv):
 def dead_square_maps(boards: Tensor) -> Tensor:
     """Floor squares from which a box, alone on the board, reaches no target: (N, H, W) uint8 boards -> (N, H, W) bool.
 
-    Backwards from the targets: a box can be pushed from s to s + d where both, and the pusher's square s - d, are floor.
+    Backwards from the targets: a box can be pushed from s to s + d where both and s - d, for the pusher, are floor.
     """
     num_boards, _, width = boards.shape
     floor = ((boards & WALL) == 0).flatten(1)

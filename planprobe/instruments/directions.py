@@ -9,8 +9,14 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from planprobe.core.errors import DirectionError, ShapeError
+from planprobe.core.grid import COLUMN_OFFSETS, ROW_OFFSETS, WALL
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import BATCH_BOARDS, EnvMaker, play
+from planprobe.core.rng import draw_bits
+from planprobe.instruments.hooks import OpenedPolicy, capture, select_sites
 from planprobe.instruments.route_edits import NUM_CLASSES, Convention
 
 
@@ -73,6 +79,38 @@ def mean_difference_directions(
     means = torch.stack([values[labels == number].float().mean(0) for number in range(NUM_CLASSES)])
     others = (means.sum(0) - means) / (NUM_CLASSES - 1)
     return PlanDirections(_unit(means - others), site, convention, means, -0.5 * means.pow(2).sum(1))
+
+
+def wall_directions(opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, *, site: str) -> Tensor:
+    """Directions of a concept that is no plan, (5, C): no wall beside the square, or one above, below, left, right.
+
+    Any agent codes the walls, and by side, so these are as real and as directional as those of a plan. From the last of
+    the sites that match, after the first step on up to BATCH_BOARDS levels.
+    Raises: ShapeError (no level with a square of each class).
+    """
+    levels = levels[:BATCH_BOARDS]
+    last = select_sites(opened, site)[-1]
+    with capture(opened, last) as cache:
+        play(opened, make_env(levels, len(levels)), torch.arange(len(levels)), max_steps=1)
+    values = cache[last][:, 0].permute(0, 2, 3, 1).flatten(0, 2)
+    return mean_difference_directions(values, wall_sides(levels.boards).flatten(), site=site).vectors
+
+
+def wall_sides(boards: Tensor) -> Tensor:
+    """Where a wall stands beside each square, (N, H, W) int64: 0 nowhere, 1-4 up, down, left, right; -1 on walls.
+
+    Of several sides one is drawn, so that no side goes before another.
+    """
+    walls = (boards & WALL) != 0
+    height, width = walls.shape[1:]
+    framed = pad(walls, (1, 1, 1, 1), value=True)
+    sides = torch.stack(
+        [framed[:, 1 + down : 1 + down + height, 1 + right : 1 + right + width]
+         for down, right in zip(ROW_OFFSETS, COLUMN_OFFSETS, strict=True)], dim=3,
+    )  # fmt: skip
+    draws = draw_bits(0, torch.arange(sides.numel()).view(sides.shape)) | 1
+    side = 1 + (draws * sides).argmax(3)
+    return torch.where(walls, -1, torch.where(sides.any(3), side, 0))
 
 
 def random_tables(num_tables: int, num_channels: int, *, seed: int) -> Tensor:

@@ -11,7 +11,7 @@ from planprobe.core.play import BATCH_BOARDS, EnvMaker
 from planprobe.core.protocols import Env, Policy
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors import decodable_plan, plan_steering, thinking_gain
-from planprobe.instruments.directions import PlanDirections, probe_directions
+from planprobe.instruments.directions import PlanDirections, probe_directions, wall_directions
 from planprobe.instruments.hooks import OpenedPolicy
 from planprobe.instruments.probe_table import ProbeTable, probe_table
 from planprobe.verdict.budgets import Budget
@@ -95,7 +95,7 @@ def steer_plan(
     *,
     on_progress: ProgressCallback | None = None,
 ) -> Evidence:
-    """D7, judged on the arm 'both'."""
+    """D7, judged on the arm 'both'. The concept that is no plan: on which side of a square a wall stands."""
     make_env = material.make_env
     if on_progress:
         make_env = count_batches(make_env, _num_batches(budget), lambda share: on_progress(share, "D7 plan steering"))
@@ -103,9 +103,10 @@ def steer_plan(
         num_random=budget.num_random, num_random_choice=budget.num_random_choice, num_wrong=budget.num_wrong,
         num_shuffles=budget.num_shuffles,
     )  # fmt: skip
+    walls = wall_directions(opened, material.make_env, material.probe_levels, site=directions.site)
     evidence = plan_steering.run(
         opened, make_env, material.routes, directions, min_effect=PLAN_STEERING.value, alphas=budget.alphas,
-        battery=battery, seed=budget.seed,
+        battery=battery, other_concept=walls, seed=budget.seed,
     )  # fmt: skip
     return replace(evidence, notes=[f"Written at {directions.site}.", *evidence.notes])
 
@@ -130,7 +131,8 @@ def count_batches(make_env: EnvMaker, expected: int, tell: Callable[[float], Non
 
 def _num_batches(budget: Budget) -> int:
     """About as many environments as D7 makes: two a batch of episodes, one to steer and one to measure the spill."""
-    controls = [budget.num_wrong, budget.num_shuffles]
+    other_concept = 1
+    controls = [budget.num_wrong, other_concept, budget.num_shuffles]
     choosing = [1, *len(budget.alphas) * [1, 1, 1, budget.num_random_choice, *controls]]
     reporting = [1, *3 * [1, budget.num_random, *controls]]
     half = budget.num_route_levels / 2

@@ -106,6 +106,23 @@ def _list(options: List) -> int:
 
 
 def _headline(agent: Agent) -> Row:
+    return _trial_headline(agent) if agent.recipe.plays_trials else _level_headline(agent)
+
+
+def _trial_headline(agent: Agent) -> Row:
+    from planprobe.subjects.trial_scores import find_trial_score
+
+    def score(**where) -> Any:
+        row = find_trial_score(agent.metrics, **where)
+        return row and row["value"]
+
+    return {
+        "name": agent.name, "task": agent.trial_task.kind, "net": agent.recipe.net.kind, "frames": agent.frames,
+        "return": score(), "memory reset": score(memory="reset each step"),
+    }  # fmt: skip
+
+
+def _level_headline(agent: Agent) -> Row:
     from planprobe.subjects.envs.catalog import level_set_names
     from planprobe.subjects.scorecard import FIRST_MOVE, RESET, SOLVED, find_score
 
@@ -128,15 +145,15 @@ def _show(options: Show) -> int:
 
     agent = open_agent(options.agent)
     sites = {name: list(shape) for name, shape in open_policy(agent.net, name=agent.name).sites().items()}
-    recipe, folder = asdict(agent.recipe), agent.folder and str(agent.folder)
+    recipe, folder = agent.recipe.to_table(), agent.folder and str(agent.folder)
     record = {"agent": agent.name, "frames": agent.frames, "folder": folder, "recipe": recipe,
               "metrics": agent.metrics, "sites": sites}  # fmt: skip
     if options.json:
         show(record, [], as_json=True)
         return 0
     facts = {key: record[key] for key in ("agent", "frames", "folder")}
-    for part in ("task", "net", "training"):
-        facts |= {f"{part}.{key}": value for key, value in recipe[part].items()}
+    for part in ("task", "inputs", "net", "training"):
+        facts |= {f"{part}.{key}": value for key, value in recipe.get(part, {}).items()}
     print_table(({"key": key, "value": str(value)} for key, value in facts.items()), title="Recipe")
     if agent.metrics:
         print_table(map(with_interval, agent.metrics["rows"]), title="Scorecard")

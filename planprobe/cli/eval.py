@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Eval:
-    """Solve rates and lengths on held-out levels, one episode a level, with 95 % intervals.
+    """Solve rates and lengths on held-out levels, or returns in held-out trials, with 95 % intervals.
 
     Without options: the agent's whole scorecard, every condition on every held-out set, as in its metrics.json.
-    With any: one set of levels, or a file of them (.xsb, Boxoban), a row for each board size in it.
+    With any: one set of levels, or a file of them (.xsb, Boxoban), a row for each board size in it. Of an agent that
+    plays trials: one way of playing them.
 
     Examples:
       planprobe eval drc12-rl-maze11-s0
@@ -43,7 +44,7 @@ class Eval:
     levels: Annotated[str | None, optional("FILE|NAME", "test")] = None
     """Level file, or a level set of the agent's task: train, valid, test, far (mazes), medium (Sokoban)."""
     num_levels: Annotated[int | None, optional("INT", "1000 of a set, all of a file")] = None
-    """Levels of a set, or the first ones of each size in a file."""
+    """Levels of a set, or the first ones of each size in a file; trials of an agent that plays trials."""
     thinking_steps: Annotated[tuple[int, ...], optional("INT ...", "0")] = ()
     """Steps on the frozen first observation before the first action; several give a row each."""
     sampled: Flag = False
@@ -60,9 +61,11 @@ def run(arguments: list[str]) -> int:
     _check(options)
     use_threads(options.threads)
     agent = open_agent(options.agent)
+    if agent.recipe.plays_trials:
+        _check_trials(options)
     if options.levels is None and not (options.thinking_steps or options.sampled or options.reset_memory):
         return _show_scorecard(agent, options)
-    rows = _score(agent, options)
+    rows = _score_trials(agent, options) if agent.recipe.plays_trials else _score(agent, options)
     table = map(with_interval, rows)
     show({"agent": agent.name, "frames": agent.frames, "rows": rows}, table, as_json=options.json, title=agent.name)
     return 0
@@ -73,6 +76,27 @@ def _check(options: Eval) -> None:
         raise ArgumentError(f"--num-levels {options.num_levels}: needs at least one.")
     if any(steps < 0 for steps in options.thinking_steps):
         raise ArgumentError(f"--thinking-steps {min(options.thinking_steps)}: needs 0 or more.")
+
+
+def _check_trials(options: Eval) -> None:
+    for name, given in (("--levels", options.levels is not None), ("--thinking-steps", bool(options.thinking_steps))):
+        if given:
+            raise ArgumentError(
+                f"{name}: {options.agent} plays trials, which are drawn and give no time to think.\n"
+                "  Next: --num-levels, --sampled, --reset-memory, or no option for its whole scorecard."
+            )
+
+
+def _score_trials(agent: Agent, options: Eval) -> list[Row]:
+    from planprobe.subjects.envs.trial_catalog import held_out
+    from planprobe.subjects.trial_scores import NUM_TRIALS, TrialCondition, play_condition, score_trials
+
+    condition = TrialCondition(
+        "sampled" if options.sampled else "greedy", "reset each step" if options.reset_memory else "kept"
+    )
+    task, inputs = held_out(agent.trial_task), agent.recipe.inputs
+    rollout = play_condition(agent.net, task, inputs, options.num_levels or NUM_TRIALS, condition)
+    return score_trials(rollout, condition)
 
 
 def _show_scorecard(agent: Agent, options: Eval) -> int:

@@ -85,10 +85,12 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
         except KeyboardInterrupt:
             say(f"Stopped after {trainer.frames:,} frames; --resume goes on from the last checkpoint in {folder}.")
             raise
-    return {
-        "agent": recipe.name, "folder": str(folder), "finished": finished, "frames": trainer.frames,
-        "train_solve_rate": trainer.recent_solve_rate, "valid_solve_rate": trainer.validate(),
-    }  # fmt: skip
+    summary = {"agent": recipe.name, "folder": str(folder), "finished": finished, "frames": trainer.frames}
+    if recipe.plays_trials:
+        summary["train_return"] = sum(trainer.recent_returns)
+    else:
+        summary["train_solve_rate"] = trainer.recent_solve_rate
+    return summary | trainer.validate()
 
 
 def _find_recipe(spec: str) -> Recipe:
@@ -148,4 +150,5 @@ def _progress_bar(recipe: Recipe) -> Iterator[Callable[[Progress], None]]:
 
 def _describe(now: Progress) -> str:
     minutes, seconds = divmod(int(now.seconds_left), 60)
-    return f"solved {now.solve_rate:.0%} · {now.frames_per_second:,.0f} frames/s · {minutes}:{seconds:02d} left"
+    how = f"solved {now.solve_rate:.0%}" if now.trial_return is None else f"return {now.trial_return:.2f}"
+    return f"{how} · {now.frames_per_second:,.0f} frames/s · {minutes}:{seconds:02d} left"

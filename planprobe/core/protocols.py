@@ -20,9 +20,10 @@ State = tuple[Tensor, ...]
 class StepResult:
     """What one step of B boards gives back; every tensor is fresh, never a reused buffer.
 
-    observation: (B, C, H, W) uint8. reward: (B,) float32. episode_done, trial_done: (B,) bool; in tasks without trials
-    the two are equal. solved: (B,) bool, true only on the step that solves. truncated: (B,) bool, the time limit cut
-    the episode; never together with solved. With autoreset the observation already belongs to the next episode.
+    observation: (B, C, H, W) uint8, or float32 in tasks with trials. reward: (B,) float32. episode_done, trial_done:
+    (B,) bool; in tasks without trials the two are equal. solved: (B,) bool, true only on the step that solves.
+    truncated: (B,) bool, the time limit cut the episode; never together with solved. With autoreset the observation
+    already belongs to the next episode.
     """
 
     observation: Tensor

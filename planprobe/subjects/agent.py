@@ -17,11 +17,14 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.store import load_strictly, load_tensors
-from planprobe.subjects.envs.catalog import make_env, named_levels
+from planprobe.subjects.envs.catalog import named_levels
+from planprobe.subjects.envs.trial_catalog import TrialTask, make_trial_env
+from planprobe.subjects.envs.trial_inputs import TrialInputs
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.recipe import Recipe, TaskRecipe, load_recipe
 from planprobe.subjects.scorecard import NUM_LEVELS
 from planprobe.subjects.training.evaluate import env_maker
+from planprobe.subjects.training.worlds import make_shape_env
 
 RECIPE_FILE, WEIGHTS_FILE, METRICS_FILE, CARD_FILE = "recipe.toml", "weights.safetensors", "metrics.json", "CARD.md"
 RESUME_FILE = "resume.safetensors"
@@ -44,7 +47,17 @@ class Agent:
 
     @property
     def task(self) -> TaskRecipe:
-        return self.recipe.task
+        """The task on boards that it was trained on. Raises: RecipeError (it plays trials)."""
+        return self.recipe.board_task
+
+    @property
+    def trial_task(self) -> TrialTask:
+        """The task with trials that it was trained on. Raises: RecipeError (it plays single episodes on levels)."""
+        return self.recipe.trial_task
+
+    def make_trials(self, num_trials: int, **options: Any) -> TrialInputs:
+        """One trial a board, as `core.play_trials` takes them; options (seed, device) of `make_trial_env`."""
+        return make_trial_env(self.trial_task, self.recipe.inputs, num_trials, **options)
 
     @property
     def make_env(self) -> EnvMaker:
@@ -77,8 +90,7 @@ def load_folder(folder: Path, file: Path | None = None) -> Agent:
         )
     if file.name != WEIGHTS_FILE:
         tensors = {key.removeprefix("net."): value for key, value in tensors.items() if key.startswith("net.")}
-    env = make_env(recipe.task, _smallest_bank(recipe.task), 1, training=False)
-    net = make_net_for(recipe.net, env)
+    net = make_net_for(recipe.net, make_shape_env(recipe))
     load_strictly(net, tensors, where=f"'{file}'")
     net = net.to(memory_format=torch.channels_last).eval()  # pyright: ignore[reportCallIssue] - a stub lacks it
     return Agent(recipe.name, net, recipe, _read_metrics(folder), folder, int(metadata.get("frames", 0)))
@@ -100,12 +112,6 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"'{path}' is not JSON: {error}.\n  Next: publish the agent anew.") from None
 
 
-def _smallest_bank(task: TaskRecipe) -> LevelSet:
-    """One empty level of the task's size: all that a net needs to know its shapes."""
-    size = 10 if task.kind == "boxoban" else task.size
-    return LevelSet(torch.zeros(1, size, size, dtype=torch.uint8), torch.zeros(1, dtype=torch.int64))
-
-
 def load_factory(module: str, factory: str) -> Agent:
     """Import `module` and call its `factory`; see `zoo.load_agent`. Raises: UnknownAgentError."""
     spec = f"{module}:{factory}"
@@ -119,9 +125,9 @@ def load_factory(module: str, factory: str) -> Agent:
     if isinstance(made, Agent):
         return made
     policy, task = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(policy, Policy) or not isinstance(task, TaskRecipe):
+    if not isinstance(policy, Policy) or not (isinstance(task, TaskRecipe) or hasattr(task, "kind")):
         raise UnknownAgentError(
-            f"'{spec}' returned {type(made).__name__}; it must return an Agent, or a pair (policy, TaskRecipe).\n"
+            f"'{spec}' returned {type(made).__name__}; it must return an Agent, or a pair (policy, task).\n"
             "  A policy has initial_state(num_boards, board) and step(observation, state): planprobe.core.protocols."
         )
     return Agent(spec, policy, Recipe(name=spec, task=task))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from planprobe.core.records import Row
 from planprobe.subjects.recipe import NetRecipe, Recipe, TaskRecipe
 
@@ -14,28 +16,26 @@ _LEVEL_SETS = {
 
 def write_card(recipe: Recipe, metrics: dict, num_weight_bytes: int, code_version: str) -> str:
     """The card as Markdown. metrics: as `zoo.compute_metrics` returns them."""
-    sets = "\n".join(f"- `{name}`: {_LEVEL_SETS.get(name, 'a level set')}." for name in metrics["level_hashes"])
+    trials = recipe.plays_trials
+    study = "" if trials else f"\n    planprobe study {recipe.name}           # does it plan?"
     return f"""# {recipe.name}
 
 {_describe_net(recipe.net)}, trained for {metrics["frames"]:,} steps with {recipe.training.algorithm.upper()}
-on {_describe_task(recipe.task)}. No planner is written into it; whether it plans is for you to find out.
+on {_describe_trials(recipe) if trials else _describe_task(recipe.board_task)}. No planner is written into it; whether
+it plans is for you to find out.
 
 - Weights: {num_weight_bytes / 1e3:.0f} kB, float32, safetensors, no code. Training seed {recipe.seed}.
-- Observation: {recipe.task.observation}. Actions: up, down, left, right{", no-op" if recipe.task.noop else ""}.
-- Head: {_describe_head(recipe)}
-- Thinking time in training: {_describe_thinking(recipe.task)}
+{_describe_inputs(recipe) if trials else _describe_play(recipe)}
 - Everything else that decided what it became: `recipe.toml`.
 
 ## Numbers
-{metrics["num_levels"]:,} levels of each set, one episode each; 95 % intervals over levels.
-{sets}
+{_describe_trial_numbers(metrics) if trials else _describe_level_numbers(metrics)}
 
 {_table(metrics["rows"])}
 
 ## Use
     planprobe eval {recipe.name}            # these numbers again
-    planprobe agents verify {recipe.name}   # compare them to the digit
-    planprobe study {recipe.name}           # does it plan?
+    planprobe agents verify {recipe.name}   # compare them to the digit{study}
 
 ## Limits
 One network from one seed: a claim about a recipe needs several. A solve rate says nothing about planning. Numbers were
@@ -47,7 +47,43 @@ def _describe_net(net: NetRecipe) -> str:
     if net.kind == "drc":
         pool = "with" if net.pool_and_inject else "without"
         return f"DRC({net.num_layers}, {net.num_ticks}) with {net.channels} channels, {pool} pool-and-inject"
+    if net.kind == "transformer":
+        return f"Causal transformer with {net.num_layers} blocks of {net.num_heads} heads and {net.channels} channels"
+    if net.kind in ("gru", "lstm"):
+        return f"{net.kind.upper()} with {net.channels} units"
     return f"{net.kind} with {net.num_blocks} blocks of {net.channels} channels, no memory"
+
+
+def _describe_trials(recipe: Recipe) -> str:
+    options = recipe.to_table()["task"]
+    kind = options.pop("kind")
+    return f"trials of {kind} ({', '.join(f'{key} {value}' for key, value in options.items())})"
+
+
+def _describe_inputs(recipe: Recipe) -> str:
+    inputs = [name.replace("_", " ") for name, on in asdict(recipe.inputs).items() if on]
+    kept = "reset each step" if recipe.training.reset_memory else "kept through a trial, reset between trials"
+    return f"- Inputs: {', '.join(inputs)}.\n- Memory in training: {kept}."
+
+
+def _describe_trial_numbers(metrics: dict) -> str:
+    return (
+        f"{metrics['num_levels']:,} held-out trials, the same for every condition and reference player; 95 %\n"
+        "intervals over trials. Players that are no condition of the agent go by their name under `policy`."
+    )
+
+
+def _describe_level_numbers(metrics: dict) -> str:
+    sets = "\n".join(f"- `{name}`: {_LEVEL_SETS.get(name, 'a level set')}." for name in metrics["level_hashes"])
+    return f"{metrics['num_levels']:,} levels of each set, one episode each; 95 % intervals over levels.\n{sets}"
+
+
+def _describe_play(recipe: Recipe) -> str:
+    task = recipe.board_task
+    return (
+        f"- Observation: {task.observation}. Actions: up, down, left, right{', no-op' if task.noop else ''}.\n"
+        f"- Head: {_describe_head(recipe)}\n- Thinking time in training: {_describe_thinking(task)}"
+    )
 
 
 def _describe_task(task: TaskRecipe) -> str:
@@ -74,9 +110,10 @@ def _describe_thinking(task: TaskRecipe) -> str:
 
 
 def _table(rows: list[Row]) -> str:
-    lines = ["| levels | measure | policy | memory | thinking steps | value | 95 % |", "|---|---|---|---|---|---|---|"]
+    labels = [key for key in rows[0] if key not in ("value", "low", "high", "n")] if rows else []
+    columns = [*(label.replace("_", " ") for label in labels), "value", "95 %"]
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for row in rows:
         value, low, high = (f"{row[key]:.3f}" for key in ("value", "low", "high"))
-        labels = (row["levels"], row["measure"], row["policy"], row["memory"], row["thinking_steps"])
-        lines.append("| " + " | ".join(str(part) for part in (*labels, value, f"{low} to {high}")) + " |")
+        lines.append("| " + " | ".join(str(part) for part in (*map(row.get, labels), value, f"{low} to {high}")) + " |")
     return "\n".join(lines)

@@ -10,14 +10,19 @@ import dataclasses
 import hashlib
 import json
 import tomllib
+import types
 import typing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from planprobe.core.errors import RecipeError, unknown_name
+from planprobe.subjects.envs.trial_catalog import TRIAL_KINDS, TrialTask, trial_class
+from planprobe.subjects.envs.trial_inputs import Inputs
 
 ALGORITHMS = ("ppo", "impala")
+BOARD_TASKS = ("maze", "sokoban", "boxoban")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,8 @@ class TaskRecipe:
     included. Until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only) with
     `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges.
     num_levels: size of the training bank. time_limit: drawn per episode.
-    end_when_lost: see `Sokoban`; in training alone. near_fraction, max_walk: see `Maze`. thinking_steps, thinking_fraction: see `BoardEnv`.
+    end_when_lost: see `Sokoban`; in training alone. near_fraction, max_walk: see `Maze`. thinking_steps,
+    thinking_fraction: see `BoardEnv`.
     """
 
     kind: str = "maze"
@@ -55,7 +61,8 @@ class TaskRecipe:
 class NetRecipe:
     """The network; see `nets`. Keys that a kind does not use keep their defaults.
 
-    crop_border: leave the outer wall to the encoder and compute on the squares inside it.
+    crop_border: leave the outer wall to the encoder and compute on the squares inside it. num_heads, context: of a
+    transformer; context is how many steps it remembers, 0 for the longest trial of its task.
     """
 
     kind: str = "drc"
@@ -69,6 +76,8 @@ class NetRecipe:
     head: str = "flatten"
     hidden: int = 128
     num_blocks: int = 4
+    num_heads: int = 4
+    context: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,9 @@ class TrainingRecipe:
 
     frames: environment steps over all boards. unroll: steps between updates, the length of back-propagation through
     time. lr, entropy: start and end of a linear schedule. logit_l2: weight on the squared logits. reset_memory: train
-    with memory reset each step (a control). reward_scale multiplies rewards before the loss sees them.
+    with memory reset each step (a control). reward_scale multiplies rewards before the loss sees them. predict_weight:
+    of the error in predicting reward and next observation, a task beside the task; see `training.predict`.
+    num_eval_levels: levels, or trials, that the run is watched on.
     """
 
     algorithm: str = "ppo"
@@ -97,6 +108,7 @@ class TrainingRecipe:
     adam_eps: float = 1e-5
     reward_scale: float = 1.0
     reset_memory: bool = False
+    predict_weight: float = 0.0
     eval_every: int = 500_000
     num_eval_levels: int = 256
     checkpoint_every: int = 100_000
@@ -104,17 +116,55 @@ class TrainingRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A whole agent. name follows `<net>-<regime>-<task><size>[-<variant>]-s<seed>`."""
+    """A whole agent. name follows `<net>-<regime>-<task><size>[-<variant>]-s<seed>`.
+
+    task: on boards (`TaskRecipe`), or with trials: the dataclass that `kind` names, see `envs.trial_catalog`.
+    inputs: what an agent is told beside the view; of tasks with trials alone.
+    """
 
     name: str
     seed: int = 0
-    task: TaskRecipe = field(default_factory=TaskRecipe)
+    task: TaskRecipe | TrialTask = field(default_factory=TaskRecipe)
+    inputs: Inputs = field(default_factory=Inputs)
     net: NetRecipe = field(default_factory=NetRecipe)
     training: TrainingRecipe = field(default_factory=TrainingRecipe)
 
+    @property
+    def plays_trials(self) -> bool:
+        return not isinstance(self.task, TaskRecipe)
+
+    @property
+    def board_task(self) -> TaskRecipe:
+        """The task, where it is one on boards. Raises: RecipeError."""
+        if isinstance(self.task, TaskRecipe):
+            return self.task
+        raise RecipeError(
+            f"'{self.name}' plays trials of the task '{self.task.kind}', and this needs a task on levels.\n"
+            f"  Take an agent of one of {', '.join(BOARD_TASKS)}: planprobe agents list."
+        )
+
+    @property
+    def trial_task(self) -> TrialTask:
+        """The task, where it is one with trials. Raises: RecipeError."""
+        if not isinstance(self.task, TaskRecipe):
+            return self.task
+        raise RecipeError(
+            f"'{self.name}' plays single episodes on {self.task.kind} levels, and this needs a task with trials.\n"
+            "  Take an agent with rl2 in its name: planprobe agents list."
+        )
+
+    def to_table(self) -> dict[str, Any]:
+        """Nested tables of what TOML holds, every default but None included; `make_recipe` reads them."""
+        table = json.loads(json.dumps(dataclasses.asdict(self)))
+        if not self.plays_trials:
+            del table["inputs"]
+        options = {key: value for key, value in table["task"].items() if value is not None}
+        table["task"] = {"kind": self.task.kind, **options}
+        return table
+
     def hash(self) -> str:
         """sha256 over every value, defaults included."""
-        return hashlib.sha256(json.dumps(dataclasses.asdict(self), sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(self.to_table(), sort_keys=True).encode()).hexdigest()
 
 
 def load_recipe(path: str | Path) -> Recipe:
@@ -135,7 +185,10 @@ def make_recipe(table: dict[str, Any], *, where: str = "recipe") -> Recipe:
     recipe = _build(Recipe, table, where)
     if recipe.training.algorithm not in ALGORITHMS:
         raise unknown_name("algorithm", recipe.training.algorithm, ALGORITHMS, where=where, error=RecipeError)
-    if recipe.task.warm_up_frames and recipe.net.head == "flatten":
+    warms_up = isinstance(recipe.task, TaskRecipe) and recipe.task.warm_up_frames > 0
+    if not recipe.plays_trials and recipe.inputs != Inputs():
+        raise RecipeError(f"{where}: [inputs] belong to tasks with trials, and '{recipe.task.kind}' has none.")
+    if warms_up and recipe.net.head == "flatten":
         raise RecipeError(f"{where}: a flattened head cannot warm up on smaller boards; use head = 'pool'.")
     return recipe
 
@@ -144,7 +197,7 @@ def recipe_to_toml(recipe: Recipe) -> str:
     """Every value, defaults included, so that a later change of a default cannot change an old agent."""
     import tomli_w
 
-    return tomli_w.dumps(json.loads(json.dumps(dataclasses.asdict(recipe))))
+    return tomli_w.dumps(recipe.to_table())
 
 
 def _build(cls: type, table: dict[str, Any], where: str) -> Any:
@@ -153,11 +206,25 @@ def _build(cls: type, table: dict[str, Any], where: str) -> Any:
     for key, value in table.items():
         if key not in hints:
             raise unknown_name("key", key, hints, where=where, error=RecipeError)
-        values[key] = _convert(hints[key], value, f"{where}: {key}")
+        convert = _make_task if key == "task" else partial(_convert, hints[key])
+        values[key] = convert(value, f"{where}: {key}")
     try:
         return cls(**values)
     except TypeError as error:
         raise RecipeError(f"{where}: {error}.") from None
+
+
+def _make_task(table: Any, where: str) -> TaskRecipe | TrialTask:
+    if not isinstance(table, dict):
+        raise RecipeError(f"{where} must be a table, got {table!r}.")
+    kind = table.get("kind", TaskRecipe.kind)
+    if kind in BOARD_TASKS:
+        return _build(TaskRecipe, table, where)
+    if kind not in TRIAL_KINDS:
+        raise unknown_name(
+            "task", kind, [*BOARD_TASKS, *TRIAL_KINDS], where=where.removesuffix(": task"), error=RecipeError
+        )
+    return _build(trial_class(kind), {key: value for key, value in table.items() if key != "kind"}, where)
 
 
 def _convert(hint: Any, value: Any, where: str) -> Any:
@@ -165,8 +232,12 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         if not isinstance(value, dict):
             raise RecipeError(f"{where} must be a table, got {value!r}.")
         return _build(typing.cast(type, hint), value, where)
+    if isinstance(hint, types.UnionType):  # of a kind and None, which TOML cannot write and a file leaves out
+        hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
     if typing.get_origin(hint) is tuple:
         kinds = typing.get_args(hint)
+        if kinds[1:] == (...,) and isinstance(value, (list, tuple)):
+            kinds = kinds[:1] * len(value)
         if not isinstance(value, (list, tuple)) or len(value) != len(kinds):
             raise RecipeError(f"{where} must be a list of {len(kinds)}, got {value!r}.")
         return tuple(_convert(kind, part, where) for kind, part in zip(kinds, value, strict=True))

@@ -28,7 +28,7 @@ from planprobe.subjects.training.evaluate import evaluate
 NUM_LEVELS = 1000
 THINKING_STEPS = (0, 1, 2, 4, 8, 16)
 SOLVED, LENGTH, FIRST_MOVE = "solved", "steps when solved", "optimal first move"
-_Z = 1.959963984540054  # two-sided 95 % of a normal
+Z_95 = 1.959963984540054  # two-sided 95 % of a normal
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,10 @@ def score_levels(
     """
     check_levels_fit(task, levels)
     rollout = evaluate(policy, task, levels, **condition.options())
-    rows = [_row(name or levels.name, condition, SOLVED, *_proportion(rollout.solved))]
+    rows = [_row(name or levels.name, condition, SOLVED, *proportion_interval(rollout.solved))]
     lengths = rollout.lengths[rollout.solved]
     if len(lengths):
-        rows.append(_row(name or levels.name, condition, LENGTH, *_mean(lengths)))
+        rows.append(_row(name or levels.name, condition, LENGTH, *mean_interval(lengths)))
     return rows
 
 
@@ -108,7 +108,9 @@ def score_first_moves(
     """Share of mazes whose first move lies on some shortest path; loops often leave several."""
     check_levels_fit(task, levels)
     rollout = evaluate(policy, task, levels, max_steps=1, **condition.options())
-    return [_row(name or levels.name, condition, FIRST_MOVE, *_proportion(is_first_move_optimal(rollout, levels)))]
+    return [
+        _row(name or levels.name, condition, FIRST_MOVE, *proportion_interval(is_first_move_optimal(rollout, levels)))
+    ]
 
 
 def is_first_move_optimal(rollout: Rollout, levels: LevelSet) -> Tensor:
@@ -165,17 +167,17 @@ def _row(levels: str, condition: Condition, measure: str, value: float, low: flo
     return {"levels": levels, "measure": measure, **asdict(condition), **interval}
 
 
-def _proportion(hits: Tensor) -> tuple[float, float, float, int]:
+def proportion_interval(hits: Tensor) -> tuple[float, float, float, int]:
     """Share of true entries with Wilson's interval, which stays within [0, 1] at either end."""
     n, share = len(hits), float(hits.to(torch.float64).mean())
-    middle = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n * n))
+    middle = (share + Z_95**2 / (2 * n)) / (1 + Z_95**2 / n)
+    half = Z_95 / (1 + Z_95**2 / n) * math.sqrt(share * (1 - share) / n + Z_95**2 / (4 * n * n))
     return share, min(middle - half, share), max(middle + half, share), n
 
 
-def _mean(values: Tensor) -> tuple[float, float, float, int]:
+def mean_interval(values: Tensor) -> tuple[float, float, float, int]:
     """Mean with its normal interval (a point for a single value)."""
     values = values.to(torch.float64)
     mean = float(values.mean())
-    half = _Z * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+    half = Z_95 * float(values.std()) / math.sqrt(len(values)) if len(values) > 1 else 0.0
     return mean, mean - half, mean + half, len(values)

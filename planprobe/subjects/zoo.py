@@ -34,9 +34,10 @@ from planprobe.subjects.agent_card import write_card
 from planprobe.subjects.envs.catalog import task_levels
 from planprobe.subjects.recipe import Recipe, TaskRecipe, load_recipe, recipe_to_toml
 from planprobe.subjects.scorecard import NUM_LEVELS, compute_scores
+from planprobe.subjects.trial_scores import compute_trial_scores
 
 SCHEMA = 1
-MEMORYLESS = "resnet"
+MEMORYLESS = ("resnet", "mlp")
 MAX_WEIGHT_BYTES = 2_000_000  # agents travel in the repository and in the wheel
 
 
@@ -67,15 +68,18 @@ def list_agents(folder: Path | None = None) -> list[str]:
 
 
 def find_twin(agent: Agent) -> str | None:
-    """Name of a memoryless agent of the zoo trained on the same levels, with the same seed where there is one."""
+    """Name of a memoryless agent of the zoo trained on the same task, with the same seed where there is one."""
 
-    def seen(task: TaskRecipe) -> tuple:
+    def seen(recipe: Recipe) -> object:
+        task = recipe.task
+        if not isinstance(task, TaskRecipe):
+            return task, recipe.inputs
         return (task.kind, task.size, task.num_boxes, task.braid, task.difficulty, task.observation, task.noop)
 
     recipes = [load_recipe(agents_folder() / name / RECIPE_FILE) for name in list_agents()]
-    twins = [each for each in recipes if each.net.kind == MEMORYLESS and seen(each.task) == seen(agent.task)]
+    twins = [each for each in recipes if each.net.kind in MEMORYLESS and seen(each) == seen(agent.recipe)]
     twins.sort(key=lambda each: each.seed != agent.recipe.seed)
-    return twins[0].name if twins and agent.recipe.net.kind != MEMORYLESS else None
+    return twins[0].name if twins and agent.recipe.net.kind not in MEMORYLESS else None
 
 
 def load_agent(spec: str | Path) -> Agent:
@@ -105,8 +109,17 @@ def load_agent(spec: str | Path) -> Agent:
 def compute_metrics(
     agent: Agent, *, num_levels: int = NUM_LEVELS, on_progress: Callable[[int, int], None] | None = None
 ) -> dict[str, Any]:
-    """An agent's scorecard as `metrics.json` holds it; options of `scorecard.compute_scores`. Minutes at full size."""
-    scores = compute_scores(agent.net, agent.task, num_levels=num_levels, on_progress=on_progress)
+    """An agent's scorecard as `metrics.json` holds it: of `scorecard.compute_scores`, or of `trial_scores`.
+
+    num_levels: of each held-out set, or trials. Minutes at full size.
+    """
+    recipe = agent.recipe
+    if recipe.plays_trials:
+        scores = compute_trial_scores(
+            agent.net, recipe.trial_task, recipe.inputs, num_trials=num_levels, on_progress=on_progress
+        )
+    else:
+        scores = compute_scores(agent.net, agent.task, num_levels=num_levels, on_progress=on_progress)
     return {"schema": SCHEMA, "agent": agent.name, "frames": agent.frames, **scores}
 
 
@@ -177,7 +190,7 @@ def publish_agent(
 ) -> Path:
     """Turn a training run into a specimen, zoo/NAME with recipe, weights, metrics and card, all of it or nothing.
 
-    Args: zoo: folder of agents, the shipped one by default. num_levels: of each level set in the metrics.
+    Args: zoo: folder of agents, the shipped one by default. num_levels: of each level set in the metrics, or trials.
     Returns: the agent's folder.
     Raises: CheckpointError; OutputError (it exists and `overwrite` is false, weights over 2 MB, or not writable).
     """
@@ -195,8 +208,9 @@ def publish_agent(
     scratch = _make_scratch(zoo, agent.name)
     try:
         metrics = compute_metrics(agent, num_levels=num_levels, on_progress=on_progress)
-        train_hash = task_levels(agent.task, "train", agent.task.num_levels).hash()
-        hashes = {"train": train_hash, **metrics["level_hashes"]}
+        hashes = metrics["level_hashes"]
+        if not agent.recipe.plays_trials:
+            hashes = {"train": task_levels(agent.task, "train", agent.task.num_levels).hash(), **hashes}
         save_agent(scratch, agent.recipe, weights, frames=agent.frames, level_hashes=hashes)
         write_json(scratch / METRICS_FILE, metrics)
         write_atomic(scratch / CARD_FILE, write_card(agent.recipe, metrics, num_bytes, planprobe.__version__))

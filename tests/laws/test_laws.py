@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from planprobe.core.play import play
+from planprobe.core.play_trials import play_trials
 from planprobe.instruments.hooks import (
     Address,
     ablate,
@@ -16,10 +17,13 @@ from planprobe.instruments.hooks import (
     select_sites,
     steer,
 )
+from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.generate_sokoban import generate_sokoban
 from planprobe.subjects.envs.maze import Maze
 from planprobe.subjects.envs.sokoban import Sokoban
+from planprobe.subjects.envs.trial_catalog import make_trial_env
+from planprobe.subjects.envs.trial_inputs import Inputs
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.nets.base import reset_state
 from planprobe.subjects.recipe import NetRecipe
@@ -31,18 +35,20 @@ IDS, OTHERS = torch.arange(BOARDS), torch.arange(BOARDS, 2 * BOARDS)
 class Case:
     """A net with random weights, opened and as it was, and the observations of two runs of random play."""
 
-    def __init__(self, recipe, make_env, levels):
-        self.make_env = partial(make_env, levels, autoreset=False, time_limit=STEPS)
-        env = self.make_env(BOARDS)
+    def __init__(self, recipe, make_env, play_one):
+        self.make_env, self.play_one = make_env, play_one
         torch.manual_seed(1)
-        self.net = make_net_for(recipe, env)
+        self.net = make_net_for(recipe, make_env())
         with torch.no_grad():  # as built, the ResNet's blocks are the identity and every policy is uniform
             for parameter in self.net.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
         self.opened = open_policy(self.net)
         self.seen, self.seen_by_others = (
-            play(self.net, env, ids, greedy=False, keep_observations=True).observations for ids in (IDS, OTHERS)
+            self.play(self.net, run, greedy=False, keep_observations=True).observations for run in range(2)
         )
+
+    def play(self, policy, run=0, **options):
+        return self.play_one(policy, self.make_env(), run, **options)
 
     def run(self, policy, observations, state=None):
         """(logits (T, B, A), values (T, B), memory after each step)."""
@@ -65,10 +71,36 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
+BANDIT, INPUTS = BanditTask(num_arms=3, num_pulls=STEPS), Inputs(step_index=True)
+VECTOR_CASES = {
+    "gru": small(kind="gru"),
+    "lstm-of-a-vector": small(kind="lstm"),
+    "transformer": small(kind="transformer", num_layers=2, num_heads=2),
+    "mlp": small(kind="mlp", num_blocks=2),
+    "drc12-of-a-vector": small(num_ticks=2),
+}
+
+
+@pytest.fixture(scope="module", params=[*CASES, *VECTOR_CASES])
 def case(request):
-    recipe, make_env, (generate, size) = CASES[request.param]
-    return Case(recipe, make_env, generate(2 * BOARDS, size=size, seed=0))
+    if request.param in CASES:
+        recipe, make_env, (generate, size) = CASES[request.param]
+        levels = generate(2 * BOARDS, size=size, seed=0)
+        make_env = partial(make_env, levels, BOARDS, autoreset=False, time_limit=STEPS)
+        return Case(recipe, make_env, lambda policy, env, run, **o: play(policy, env, (IDS, OTHERS)[run], **o))
+    make_env = partial(make_trial_env, BANDIT, INPUTS, BOARDS)
+    recipe = VECTOR_CASES[request.param]
+    return Case(recipe, make_env, lambda policy, env, run, **o: play_trials(policy, env, seed=run, **o))
+
+
+def inner_sites(case):
+    """All but the outputs."""
+    return [site for site in select_sites(case.opened, "*") if site not in ("hook_policy", "hook_value")]
+
+
+def square_sites(case):
+    """Sites with a value on every square."""
+    return [site for site in inner_sites(case) if case.opened.sites()[site][1:] == case.net.board]
 
 
 def assert_same_run(got, expected):
@@ -93,9 +125,9 @@ def test_capturing_changes_no_output_bit(case):
 
 
 def test_capturing_changes_no_action(case):
-    played = play(case.net, case.make_env(BOARDS), IDS)
+    played = case.play(case.net, greedy=True)
     with capture(case.opened, "*") as cache:
-        watched = play(case.opened, case.make_env(BOARDS), IDS)
+        watched = case.play(case.opened, greedy=True)
     assert torch.equal(watched.actions, played.actions)
     assert torch.equal(watched.logits, played.logits)
     assert torch.equal(cache["hook_policy"], played.logits)
@@ -109,7 +141,7 @@ def test_patching_a_run_with_its_own_activations_changes_nothing(case):
     squares = torch.rand(BOARDS, *case.net.board, generator=torch.Generator().manual_seed(0)) < 0.5
     for addresses in (
         [Address("*")],
-        [Address(site, squares=squares, channels=[0, 3]) for site in ("hook_encode", "ticks.*.hook_h")],
+        [Address(site, squares=squares, channels=[0, 3]) for site in square_sites(case)],
     ):
         with intervene(case.opened, [patch_from(cache, address) for address in addresses]):
             assert_same_run(case.run(case.opened, case.seen), expected)
@@ -121,8 +153,8 @@ def test_patching_every_site_gives_the_other_run(case):
     assert not torch.equal(case.run(case.opened, case.seen)[0], expected[0])
     with capture(case.opened, "*") as cache:
         case.run(case.opened, case.seen_by_others)
-    inside = [patch_from(cache, Address(pattern)) for pattern in ("hook_encode", "ticks.*")]
-    with intervene(case.opened, inside):  # all but the outputs: these follow by themselves
+    inside = [patch_from(cache, Address(site)) for site in inner_sites(case)]
+    with intervene(case.opened, inside):  # the outputs follow by themselves
         assert_same_run(case.run(case.opened, case.seen), expected)
 
 
@@ -130,7 +162,7 @@ def test_patching_every_site_gives_the_other_run(case):
 def test_patching_some_boards_leaves_the_others(case):
     """What is put into one board never reaches another one of the batch."""
     expected, other = case.run(case.opened, case.seen), case.run(case.opened, case.seen_by_others)
-    with capture(case.opened, ["hook_encode", "ticks.*.hook_h"]) as cache:
+    with capture(case.opened, square_sites(case)) as cache:
         case.run(case.opened, case.seen_by_others)
     squares = torch.zeros(BOARDS, *case.net.board, dtype=torch.bool)
     squares[2] = True
@@ -145,7 +177,7 @@ def test_patching_some_boards_leaves_the_others(case):
 def test_steering_by_zero_is_the_identity(case):
     expected = case.run(case.opened, case.seen)
     direction = torch.nn.functional.normalize(torch.randn(8, generator=torch.Generator().manual_seed(0)), dim=0)
-    sites = [site for site, shape in case.opened.sites().items() if len(shape) == 3]
+    sites = [site for site, shape in case.opened.sites().items() if len(shape) == 3 and shape[0] == 8]
     for alpha, same in ((0.0, True), (3.0, False)):
         with intervene(case.opened, [steer(Address(site), direction, alpha) for site in sites]):
             assert torch.equal(case.run(case.opened, case.seen)[0], expected[0]) == same

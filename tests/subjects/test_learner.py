@@ -1,4 +1,6 @@
-"""The learner on five tiny worlds whose values are known exactly: whichever fails says which piece broke."""
+"""The learner on six tiny worlds whose values are known exactly: whichever fails says which piece broke."""
+
+from dataclasses import replace
 
 import pytest
 import torch
@@ -88,6 +90,39 @@ class MemoryDecides(TinyWorld):
         return (self.t == 2) * (2 * (actions == self.cue).long() - 1)
 
 
+class FirstEpisodeDecides(TinyWorld):
+    """Trials of two episodes: what was learned in the first decides the second.
+
+    Episode 1 has two steps. Looking (action 1 at the first) costs 0.2 and shows the cue at the second, where nothing
+    can be done. Episode 2 has one step, shows nothing, and earns 1 for the action that equals the cue, else -1.
+    """
+
+    length = 3
+    two_flags = True  # otherwise the end of an episode is taken for the end of the trial
+
+    def reset(self, level_ids=None):
+        self.looked = torch.zeros(BOARDS, dtype=torch.bool)
+        return super().reset()
+
+    def seen(self):
+        return torch.where(self.looked & (self.t == 1), 1 + self.cue, 3 * (self.t == 2))
+
+    def earned(self, actions):
+        self.looked = torch.where(self.t == 0, actions == 1, self.looked)
+        return (self.t == 0) * -0.2 * actions + (self.t == 2) * (2.0 * (actions == self.cue) - 1)
+
+    def step(self, actions):
+        ends_first = self.t == 1
+        result = super().step(actions)
+        episode_done = result.episode_done | ends_first
+        trial_done = result.trial_done if self.two_flags else episode_done
+        return replace(result, episode_done=episode_done, trial_done=trial_done)
+
+
+class OneFlag(FirstEpisodeDecides):
+    two_flags = False
+
+
 def train(world, algorithm, updates, *, kind="drc", gamma=0.9, lr=1e-2, entropy=0.003):
     """Train, with lr and entropy falling to a fifth, and return six more steps of sampled play."""
     torch.manual_seed(0)
@@ -103,7 +138,7 @@ def train(world, algorithm, updates, *, kind="drc", gamma=0.9, lr=1e-2, entropy=
 
 
 @pytest.mark.parametrize("algorithm", ["ppo", "impala"])
-class TestFiveWorlds:
+class TestSixWorlds:
     def test_constant_reward_is_valued_at_one(self, algorithm):
         batch = train(ConstantReward(), algorithm, 60)
         assert (batch.values - 1).abs().mean() < 0.1
@@ -125,6 +160,16 @@ class TestFiveWorlds:
     def test_memory_decides_the_action(self, algorithm):
         batch = train(MemoryDecides(), algorithm, 250, lr=3e-3, entropy=0.03)
         assert batch.rewards.sum() / batch.trial_done.sum() > 0.9
+
+    def test_first_episode_decides_the_second(self, algorithm):
+        """Needs memory and returns that go through the end of an episode: the best trial earns 0.8, a blind one 0."""
+        batch = train(FirstEpisodeDecides(), algorithm, 300, kind="gru", gamma=1.0, lr=5e-3, entropy=0.03)
+        assert batch.rewards.sum() / batch.trial_done.sum() > 0.65
+
+
+def test_returns_cut_at_episode_ends_cannot_learn_what_only_pays_later():
+    batch = train(OneFlag(), "ppo", 120, kind="gru", gamma=1.0, lr=5e-3, entropy=0.03)
+    assert batch.rewards.sum() / batch.actions.numel() * 3 < 0.3
 
 
 def test_without_memory_the_memory_world_cannot_be_learned():

@@ -14,6 +14,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.error import Error, InvalidAction, ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -167,11 +168,17 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if levels is None:
             levels = generate_levels(task, num_levels, size, split, level_seed, tuple(num_boxes))
         self._env = make_board_env(task, levels, num_envs, **options)
+        self.metadata = METADATA
+        self.render_mode = check_render_mode(render_mode)
+        self._set_up(num_envs, autoreset_mode, *make_spaces(self._env))
+
+    def _set_up(
+        self, num_envs: int, autoreset_mode: AutoresetMode | str, observations: spaces.Space, actions: spaces.Discrete
+    ) -> None:
         self.num_envs = num_envs
         self.autoreset_mode = AutoresetMode(autoreset_mode)
-        self.metadata = {**METADATA, "autoreset_mode": self.autoreset_mode}
-        self.render_mode = check_render_mode(render_mode)
-        self.single_observation_space, self.single_action_space = make_spaces(self._env)
+        self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
+        self.single_observation_space, self.single_action_space = observations, actions
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self._begun = np.zeros(num_envs, dtype=bool)
@@ -185,11 +192,11 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         mask = check_mask(options.get("reset_mask"), self.num_envs)
         for board, board_seed in enumerate(_list_seeds(seed, self.num_envs)):
             if board_seed is not None and mask[board]:
-                reseed(self._env, board, board_seed)
+                self._reseed(board, board_seed)
         level_ids = options.get("level_ids")
         self._begin(mask, None if level_ids is None else np.asarray(level_ids)[mask])
         self._begun |= mask
-        return to_numpy(self._env.observe()), self._level_info({}, mask)
+        return self._observations(), self._level_info({}, mask)
 
     def step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         self._check_step(actions)
@@ -207,7 +214,7 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         self._begin(restarting, None)
         self._ended = ended if self.autoreset_mode is not AutoresetMode.SAME_STEP else self._ended
         return (
-            to_numpy(self._env.observe()),
+            self._observations(),
             reward,
             terminated,
             truncated,
@@ -218,6 +225,12 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
         if self.render_mode is None:
             return None
         return tuple(render_board(self._env, board, self.render_mode) for board in range(self.num_envs))
+
+    def _observations(self) -> np.ndarray:
+        return to_numpy(self._env.observe())
+
+    def _reseed(self, board: int, seed: int) -> None:
+        reseed(self._env, board, seed)
 
     def _begin(self, mask: np.ndarray, level_ids: np.ndarray | None) -> None:
         if mask.any():
@@ -251,7 +264,7 @@ class BoardVectorEnv(VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
     def _final_info(self, result: StepResult, ended: np.ndarray) -> dict[str, Any]:
         """The last observation and info of the boards that a SAME_STEP reset is about to overwrite."""
         observations = np.full(self.num_envs, None, dtype=object)
-        last = to_numpy(self._env.observe())
+        last = self._observations()
         for board in ended.nonzero()[0]:
             observations[board] = last[board].copy()
         final = self._level_info(self._step_info(result, ended), ended)

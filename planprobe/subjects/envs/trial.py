@@ -110,6 +110,19 @@ class TrialEnv:
                 self._new_trials(over)
         return StepResult(self.observe(), reward * active, episode_done, trial_done, solved, truncated, extras)
 
+    def begin(self, ids: Tensor) -> None:
+        """Start the next trial on boards `ids` (B',) alone."""
+        self._new_trials(ids)
+
+    def redraw(self, ids: Tensor) -> None:
+        """Give boards `ids` (B',) another task at the start of an episode, within their trial.
+
+        What memory carries over is then worth nothing: the control for what was learned in earlier episodes.
+        """
+        self._begin_trial(ids)
+        self.trials[ids] += 1
+        self._new_episodes(ids)
+
     def observe(self) -> Tensor:
         """The present observation (B, F, H, W) float32, freshly allocated; vectors have H = W = 1."""
         view = self._view()

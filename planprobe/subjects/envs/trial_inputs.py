@@ -40,6 +40,7 @@ class TrialInputs:
         self.env, self.inputs = env, inputs
         self.num_boards, self.num_actions = env.num_boards, env.num_actions
         self.height, self.width, self.device = env.height, env.width, env.device
+        self.num_episodes, self.longest_trial = env.num_episodes, env.num_episodes * env.episode_steps
         widths = (env.num_planes, env.num_actions, 1, 1, 1)
         self.num_planes = sum(width for width, on in zip(widths, self._switches(), strict=True) if on)
         if not self.num_planes:
@@ -64,6 +65,20 @@ class TrialInputs:
             self._assemble(result.observation), result.reward, result.episode_done, result.trial_done, result.solved,
             result.truncated, result.extras,
         )  # fmt: skip
+
+    def begin(self, ids: Tensor) -> None:
+        """Start the next trial on boards `ids` (B',) alone."""
+        self.env.begin(ids)
+        self._clear(ids)
+
+    def redraw(self, ids: Tensor) -> Tensor:
+        """The observation after boards `ids` were given another task; see `TrialEnv.redraw`."""
+        self.env.redraw(ids)
+        return self.observe()
+
+    def observe(self) -> Tensor:
+        """The present observation, freshly allocated."""
+        return self._assemble(self.env.observe())
 
     def latents(self) -> dict[str, Tensor]:
         """psi of the present trials; see `TrialEnv.latents`."""
@@ -92,10 +107,8 @@ class TrialInputs:
             getattr(self, name)[ids] = 0
 
     def _assemble(self, view: Tensor) -> Tensor:
-        longest = self.env.num_episodes * self.env.episode_steps
-        parts = (
-            None, self.last_action, self.last_reward[:, None], self.last_end[:, None], self.steps[:, None] / longest,
-        )  # fmt: skip
+        elapsed = self.steps[:, None] / self.longest_trial
+        parts = (None, self.last_action, self.last_reward[:, None], self.last_end[:, None], elapsed)
         board = view.shape[-2:]
         chosen = [
             view.to(torch.float32) if part is None else part[:, :, None, None].expand(-1, -1, *board)

@@ -45,6 +45,7 @@ class Net(nn.Module):
         self.ring = int(crop_border)
         head_board = head_board or self.inner(self.board)
         self.head = make_head(head, feature_channels, head_board, hidden, num_actions)
+        self.num_features = feature_channels * head_board[0] * head_board[1]
         self.size_free = head != "flatten"
         self.hook_encode, self.hook_policy, self.hook_value = nn.Identity(), nn.Identity(), nn.Identity()
 
@@ -96,15 +97,19 @@ class Net(nn.Module):
 
         observations (T, B, C_in, H, W); starts (T, B) bool: memory is reset before that step.
         """
-        num_steps, num_boards = observations.shape[:2]
+        features, state = self.unroll_features(observations, state, starts)
+        logits, values = self.head(features)
+        return logits.unflatten(0, starts.shape), values.unflatten(0, starts.shape), state
+
+    def unroll_features(self, observations: Tensor, state: State, starts: Tensor) -> tuple[Tensor, State]:
+        """What the head reads on T steps, (T * B, C_f, H, W), and the last memory; arguments of `unroll`."""
         self._check(observations[0])
         encodings = self.encode(observations.flatten(0, 1))
         if state:
             top, state = self._recur(self.drives(encodings), state, starts)
         else:  # no memory, nothing to loop over
             top, state = self.advance(self.drives(encodings), state)
-        logits, values = self.head(self.join(encodings, top))
-        return logits.unflatten(0, (num_steps, num_boards)), values.unflatten(0, (num_steps, num_boards)), state
+        return self.join(encodings, top), state
 
     def _recur(self, drives: tuple[Tensor, ...], state: State, starts: Tensor) -> tuple[Tensor, State]:
         self.begin_unroll(tuple(drives[0].shape[-2:]))

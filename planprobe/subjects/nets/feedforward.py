@@ -1,4 +1,4 @@
-"""The memoryless twin: a residual convolutional net with the same encoder, head and interface, and no memory."""
+"""Memoryless twins of recurrent nets: residual convolutions for boards, plain layers for vectors; same interface."""
 
 from __future__ import annotations
 
@@ -50,6 +50,48 @@ class ResNet(Net):
         (x,) = drives
         for block, taps in zip(self.blocks, self.ticks[0], strict=True):
             x = taps("h", block(x))
+        return x, state
+
+
+class MLP(Net):
+    """`num_blocks` layers of `channels` units on the flattened observation; layer l has site `ticks.0.{l}.hook_h`."""
+
+    def __init__(
+        self,
+        *,
+        planes: int,
+        board: tuple[int, int],
+        num_actions: int,
+        num_blocks: int = 2,
+        channels: int = 128,
+        head: str = "flatten",
+        hidden: int = 64,
+    ) -> None:
+        super().__init__(
+            planes=planes,
+            board=board,
+            num_actions=num_actions,
+            head=head,
+            hidden=hidden,
+            feature_channels=channels,
+            head_board=(1, 1),
+        )
+        self.num_layers, self.channels, self.size_free = num_blocks, channels, False
+        self.encoder = nn.Linear(planes * board[0] * board[1], channels)
+        self.blocks = nn.ModuleList(nn.Linear(channels, channels) for _ in range(num_blocks))
+        self.ticks = nn.ModuleList([nn.ModuleList(Taps(("h",)) for _ in range(num_blocks))])
+
+    def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
+        return ()
+
+    def encode(self, observation: Tensor) -> Tensor:
+        flat = observation.flatten(1).to(self.encoder.weight.dtype)
+        return F.relu(self.encoder(flat))[:, :, None, None]
+
+    def advance(self, drives: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
+        (x,) = drives
+        for layer, taps in zip(self.blocks, self.ticks[0], strict=True):
+            x = taps("h", F.relu(layer(x.flatten(1)))[:, :, None, None])
         return x, state
 
 

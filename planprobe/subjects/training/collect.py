@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from planprobe.core.protocols import State
+from planprobe.core.protocols import State, StepResult
 from planprobe.subjects.envs.board_env import BoardEnv
+from planprobe.subjects.envs.trial_inputs import TrialInputs
 from planprobe.subjects.nets.base import Net, reset_state
 
 
@@ -16,9 +17,10 @@ from planprobe.subjects.nets.base import Net, reset_state
 class Batch:
     """T steps of B boards; time first.
 
-    observations (T, B, C, H, W) uint8; actions (T, B) int64; log_probs, values, rewards (T, B) float32 under the acting
+    observations (T, B, C, H, W); actions (T, B) int64; log_probs, values, rewards (T, B) float32 under the acting
     policy; starts (T, B) bool: memory was reset before the step; trial_done (T, B) bool; acted (T, B) bool: the action
     had an effect (false in thinking steps); state: memory before the first step; last_value (B,) after the last.
+    episode_returns (n, E): of each episode of the n trials that ended in these steps, unscaled; a level is a trial of one.
     """
 
     observations: Tensor
@@ -31,6 +33,7 @@ class Batch:
     acted: Tensor
     state: State
     last_value: Tensor
+    episode_returns: Tensor
     num_solved: int
     num_ended: int
 
@@ -43,18 +46,22 @@ class Batch:
             )
         }  # fmt: skip
         state = tuple(part[ids] for part in self.state)
-        return Batch(**by_board, state=state, last_value=self.last_value[ids], num_solved=0, num_ended=0)
+        none = {"episode_returns": self.episode_returns[:0], "num_solved": 0, "num_ended": 0}
+        return Batch(**by_board, state=state, last_value=self.last_value[ids], **none)
 
 
 class Collector:
     """Holds one environment, and the policy's memory between calls."""
 
-    def __init__(self, net: Net, env: BoardEnv, *, reset_memory: bool, reward_scale: float, seed: int) -> None:
+    def __init__(
+        self, net: Net, env: BoardEnv | TrialInputs, *, reset_memory: bool, reward_scale: float, seed: int
+    ) -> None:
         self.net, self.env, self.reset_memory, self.reward_scale = net, env, reset_memory, reward_scale
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observation = env.reset()
         self.state = net.initial_state(env.num_boards, (env.height, env.width))
         self.start = torch.ones(env.num_boards, dtype=torch.bool, device=env.device)
+        self.returns = torch.zeros(env.num_boards, getattr(env, "num_episodes", 1), device=env.device)
 
     @torch.no_grad()
     def collect(self, num_steps: int) -> Batch:
@@ -62,6 +69,7 @@ class Collector:
         first_state = self.state
         steps: dict[str, list[Tensor]] = {name: [] for name in _STEP_FIELDS}
         num_solved = num_ended = torch.zeros((), dtype=torch.int64, device=self.env.device)
+        ended_trials: list[Tensor] = []
         for _ in range(num_steps):
             observation, start = self.observation, self.start
             logits, value, self.state = self.net.step(observation, reset_state(self.state, start))
@@ -76,28 +84,40 @@ class Collector:
                 _STEP_FIELDS, (observation, action, log_prob, value.float(), reward, start, done, acted), strict=True
             ):
                 steps[name].append(part)
+            ended_trials.append(self._count_return(result))
             num_solved, num_ended = num_solved + result.solved.sum(), num_ended + result.episode_done.sum()
             self.observation = result.observation
             self.start = done | self.reset_memory
         last_value = self.net.step(self.observation, reset_state(self.state, self.start))[1].float()
         stacked = {name: torch.stack(parts) for name, parts in steps.items()}
         return Batch(
-            **stacked, state=first_state, last_value=last_value, num_solved=int(num_solved), num_ended=int(num_ended)
-        )
+            **stacked, state=first_state, last_value=last_value, episode_returns=torch.cat(ended_trials),
+            num_solved=int(num_solved), num_ended=int(num_ended),
+        )  # fmt: skip
+
+    def _count_return(self, result: StepResult) -> Tensor:
+        """Add a step's rewards to the trials in progress; the episodes' returns (n, E) of those that it ended."""
+        episode = result.extras.get("episode", torch.zeros_like(result.trial_done, dtype=torch.int64))
+        self.returns.scatter_add_(1, episode[:, None], result.reward[:, None])
+        ended = self.returns[result.trial_done]
+        self.returns.masked_fill_(result.trial_done[:, None], 0)
+        return ended
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, as tensors."""
-        tensors = {"observation": self.observation, "start": self.start, "generator": self.generator.get_state()}
+        tensors = {"observation": self.observation, "start": self.start, "returns": self.returns}
+        tensors["generator"] = self.generator.get_state()
         tensors |= {f"state.{i}": part for i, part in enumerate(self.state)}
         return tensors | {f"env.{name}": part for name, part in self.env.state_dict().items()}
 
     def load_state_dict(self, tensors: dict[str, Tensor]) -> None:
         device = self.env.device
-        self.observation, self.start = tensors["observation"].to(device), tensors["start"].to(device)
+        self.observation, self.start, self.returns = (
+            tensors[name].to(device).clone() for name in ("observation", "start", "returns")
+        )
         self.generator.set_state(tensors["generator"].cpu())
-        self.state = tuple(
-            tensors[f"state.{i}"].to(device).contiguous(memory_format=torch.channels_last)
-            for i in range(len(self.state))
+        self.state = tuple(  # in the memory layout of the run: in another one a convolution may round differently
+            torch.empty_like(part).copy_(tensors[f"state.{i}"]) for i, part in enumerate(self.state)
         )
         self.env.load_state_dict({k.removeprefix("env."): v for k, v in tensors.items() if k.startswith("env.")})
 

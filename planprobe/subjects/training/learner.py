@@ -10,6 +10,7 @@ from planprobe.subjects.nets.base import Net
 from planprobe.subjects.recipe import TrainingRecipe
 from planprobe.subjects.training.collect import Batch
 from planprobe.subjects.training.losses import gae, impala_loss, ppo_loss
+from planprobe.subjects.training.predict import Predictor
 
 
 class Learner:
@@ -17,7 +18,9 @@ class Learner:
 
     def __init__(self, net: Net, recipe: TrainingRecipe, *, seed: int, bf16: bool = False) -> None:
         self.net, self.recipe, self.bf16 = net, recipe, bf16
-        self.optimizer = torch.optim.Adam(net.parameters(), lr=recipe.lr[0], eps=recipe.adam_eps)
+        self.predictor = Predictor(net).to(next(net.parameters()).device) if recipe.predict_weight else None
+        self.parameters = [*net.parameters(), *(self.predictor.parameters() if self.predictor else ())]
+        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr[0], eps=recipe.adam_eps)
         self.generator = torch.Generator().manual_seed(seed + 1)
 
     def update(self, batch: Batch, *, done_fraction: float) -> dict[str, float]:
@@ -54,24 +57,32 @@ class Learner:
         self, part: Batch, advantages: Tensor, targets: Tensor, entropy_weight: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
         with torch.autocast(part.actions.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            logits, values, _ = self.net.unroll(part.observations, part.state, part.starts)
-        logits, values = logits.float(), values.float()
+            features, _ = self.net.unroll_features(part.observations, part.state, part.starts)
+            logits, values = self.net.head(features)
+        logits, values = (each.float().unflatten(0, part.actions.shape) for each in (logits, values))
         if self.recipe.algorithm == "ppo":
-            return ppo_loss(logits, values, part, advantages, targets, self.recipe, entropy_weight)
-        return impala_loss(logits, values, part, self.recipe, entropy_weight)
+            loss, stats = ppo_loss(logits, values, part, advantages, targets, self.recipe, entropy_weight)
+        else:
+            loss, stats = impala_loss(logits, values, part, self.recipe, entropy_weight)
+        if self.predictor:
+            stats["predict_loss"] = self.predictor.loss(features.float(), part)
+            loss = loss + self.recipe.predict_weight * stats["predict_loss"]
+        return loss, stats
 
     def _step(self, loss: Tensor) -> Tensor:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.net.parameters(), self.recipe.grad_clip)
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
         if not bool(torch.isfinite(loss) & torch.isfinite(norm)):
             raise TrainingDivergedError(f"loss {float(loss.detach())} and gradient norm {float(norm)}")
         self.optimizer.step()
         return norm
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Optimiser moments and the minibatch generator, as tensors."""
+        """Optimiser moments, the minibatch generator and the predictor, as tensors."""
         tensors = {"minibatch_generator": self.generator.get_state()}
+        if self.predictor:
+            tensors |= {f"predictor.{name}": value for name, value in self.predictor.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": torch.as_tensor(value) for name, value in state.items()}
         return tensors
@@ -85,6 +96,10 @@ class Learner:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": state, "param_groups": groups})
         self.generator.set_state(tensors["minibatch_generator"])
+        if self.predictor:
+            prefix = "predictor."
+            own = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            self.predictor.load_state_dict(own)
 
 
 def _schedule(ends: tuple[float, float], done_fraction: float) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,28 +18,27 @@ from torch import Tensor
 from planprobe.core.allocator import keep_freed_memory
 from planprobe.core.errors import CheckpointError, TrainingDivergedError
 from planprobe.core.store import load_strictly, load_tensors, save_tensors, write_atomic
-from planprobe.subjects.envs.catalog import make_env, task_levels
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.nets.lstm_cell import compile_cell
 from planprobe.subjects.recipe import Recipe, recipe_to_toml
 from planprobe.subjects.training.collect import Batch, Collector
-from planprobe.subjects.training.evaluate import evaluate, solve_rate
 from planprobe.subjects.training.learner import Learner
+from planprobe.subjects.training.worlds import is_warming_up, make_shape_env, make_training_env, validate
 
 RESUME_FILE, LOG_FILE, RECIPE_FILE = "resume.safetensors", "log.jsonl", "recipe.toml"
 SCHEMA = 1
-WARM_UP_LEVELS = 4000  # small boards have few layouts: 3 x 3 maze cells give 192 trees and some 12,500 levels in all
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a progress bar shows, once an update."""
+    """What a progress bar shows, once an update. trial_return: None for tasks on levels."""
 
     frames: int
     total_frames: int
     solve_rate: float
     frames_per_second: float
     seconds_left: float
+    trial_return: float | None = None
 
 
 class Trainer:
@@ -74,8 +73,8 @@ class Trainer:
         training = recipe.training
         self.frames, self.recent_solve_rate, self._next_eval = 0, 0.0, training.eval_every
         self._next_checkpoint = training.checkpoint_every
-        env = make_env(recipe.task, task_levels(recipe.task, "valid", 1), 1, training=False)
-        self.net = make_net_for(recipe.net, env).to(device).to(memory_format=torch.channels_last)
+        self.recent_returns: list[float] = []
+        self.net = make_net_for(recipe.net, make_shape_env(recipe)).to(device).to(memory_format=torch.channels_last)
         if initial_weights is not None:
             load_strictly(self.net, initial_weights, where="initial weights")
         self.learner = Learner(self.net, training, seed=recipe.seed, bf16=bf16)
@@ -89,19 +88,17 @@ class Trainer:
         while self.frames < training.frames and time.monotonic() - began < max_seconds:
             batch = self.collector.collect(training.unroll)
             stats = self._update(batch)
-            warming_up = self._warming_up
+            warming_up = is_warming_up(self.recipe, self.frames)
             self.frames += batch.actions.numel()
-            if warming_up and not self._warming_up:
+            if warming_up and not is_warming_up(self.recipe, self.frames):
                 self.collector = self._make_collector()
-            self.recent_solve_rate += 0.05 * (batch.num_solved / max(batch.num_ended, 1) - self.recent_solve_rate)
             rate = (self.frames - first_frame) / (time.monotonic() - began)
-            left = (training.frames - self.frames) / rate
+            self._log({**self._follow(batch), "fps": round(rate), **stats})
             if self.on_progress:
-                self.on_progress(Progress(self.frames, training.frames, self.recent_solve_rate, rate, left))
-            self._log({"train_solve_rate": round(self.recent_solve_rate, 4), "fps": round(rate), **stats})
+                self.on_progress(self._progress(rate))
             if self.frames >= self._next_eval:
                 self._next_eval += training.eval_every
-                self._log({"valid_solve_rate": self.validate()})
+                self._log(self.validate())
             if self.frames >= self._next_checkpoint:
                 self._next_checkpoint += training.checkpoint_every
                 self.checkpoint()
@@ -118,28 +115,29 @@ class Trainer:
                 "lower lr or grad_clip and train anew."
             ) from None
 
-    def validate(self) -> float:
-        """Greedy solve rate on levels of the valid split."""
-        task = self.recipe.task
-        levels = task_levels(task, "valid", self.recipe.training.num_eval_levels)
-        rollout = evaluate(self.net, task, levels, reset_memory=self.recipe.training.reset_memory, device=self.device)
-        return solve_rate(rollout)
+    def _follow(self, batch: Batch) -> dict[str, float | list[float]]:
+        """How training play goes: solve rate, smoothed, and the mean returns of the trials that just ended."""
+        self.recent_solve_rate += 0.05 * (batch.num_solved / max(batch.num_ended, 1) - self.recent_solve_rate)
+        row: dict[str, float | list[float]] = {"train_solve_rate": round(self.recent_solve_rate, 4)}
+        if self.recipe.plays_trials and len(batch.episode_returns):
+            self.recent_returns = [round(float(mean), 4) for mean in batch.episode_returns.mean(0)]
+            row |= {"train_return": round(sum(self.recent_returns), 4), "train_episode_returns": self.recent_returns}
+        return row
 
-    @property
-    def _warming_up(self) -> bool:
-        return self.frames < self.recipe.task.warm_up_frames
+    def _progress(self, rate: float) -> Progress:
+        total = self.recipe.training.frames
+        trial_return = sum(self.recent_returns) if self.recent_returns else None
+        return Progress(self.frames, total, self.recent_solve_rate, rate, (total - self.frames) / rate, trial_return)
+
+    def validate(self) -> dict[str, float]:
+        """Play on tasks that training does not show; see `worlds.validate`."""
+        return validate(self.net, self.recipe, device=self.device)
 
     def _make_collector(self) -> Collector:
-        """A fresh environment on the board size that the present frame count asks for."""
-        task, training, seed = self.recipe.task, self.recipe.training, self.recipe.seed
-        if self._warming_up:
-            num_levels = min(task.num_levels, WARM_UP_LEVELS)
-            task = replace(task, size=task.warm_up_size, num_boxes=task.warm_up_boxes, num_levels=num_levels)
-        levels = task_levels(task, "train", task.num_levels)
-        env = make_env(task, levels, training.num_boards, training=True, seed=seed, device=self.device)
-        return Collector(
-            self.net, env, reset_memory=training.reset_memory, reward_scale=training.reward_scale, seed=seed
-        )
+        """A fresh environment on the boards that the present frame count asks for."""
+        training, env = self.recipe.training, make_training_env(self.recipe, frames=self.frames, device=self.device)
+        options = {"reset_memory": training.reset_memory, "reward_scale": training.reward_scale}
+        return Collector(self.net, env, seed=self.recipe.seed, **options)
 
     # what survives a kill --------------------------------------------------------------------------------------------
     def checkpoint(self) -> None:

@@ -25,7 +25,7 @@ class Rollout:
     (B, T) bool: the action moved the agent, or a box; positions (B, T + 1) int64: flat index of the agent before each
     action and after the last; solved (B,) bool; lengths (B,) int64 steps; logits (B, T, A); first_logits (B, A): the
     policy at its first real action, after any thinking steps; level_ids (B,); observations (B, T, C, H, W) uint8 where
-    kept.
+    kept; values (B, T): what the policy's value head said before each action.
     Entries after the end of an episode (active false) mean nothing.
     """
 
@@ -40,6 +40,7 @@ class Rollout:
     logits: Tensor
     level_ids: Tensor
     observations: Tensor | None = None
+    values: Tensor | None = None
 
     @property
     def first_logits(self) -> Tensor:
@@ -82,7 +83,7 @@ def play(
     here = getattr(env, "players", torch.zeros_like(level_ids))
     solved, steps, positions, t = nothing, [], [here.clone()], 0
     while bool(running.any()) and (max_steps is None or t < max_steps):
-        logits, _, state = policy.step(observation, blank if reset_memory else state)
+        logits, value, state = policy.step(observation, blank if reset_memory else state)
         if on_step:
             on_step(t, observation, state)
         if greedy:
@@ -93,17 +94,18 @@ def play(
         moved = result.extras.get("moved", running) & running
         pushed = result.extras.get("pushed", nothing) & running
         seen = observation if keep_observations else None
-        steps.append((action, result.reward, running, moved, pushed, logits, seen))
+        steps.append((action, result.reward, running, moved, pushed, logits, seen, value))
         positions.append(getattr(env, "players", level_ids).clone())
         solved = solved | (result.solved & running)
         running = running & ~result.episode_done
         observation, t = result.observation, t + 1
-    actions, rewards, active, moved, pushed, logits, observations = (
+    actions, rewards, active, moved, pushed, logits, observations, values = (
         torch.stack(part, dim=1) if part[0] is not None else None for part in zip(*steps, strict=True)
     )
     return Rollout(
         actions=actions, rewards=rewards, active=active, moved=moved, pushed=pushed, logits=logits, solved=solved,
         positions=torch.stack(positions, dim=1), lengths=active.sum(1), level_ids=level_ids, observations=observations,
+        values=values,
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from planprobe.subjects.envs.generate_sokoban import generate_sokoban
 from planprobe.subjects.envs.level_text import levels_from_text
 from planprobe.subjects.envs.maze import Maze
 from planprobe.subjects.envs.plans import (
+    alternative_futures,
     boards_from_observations,
     observation_planner,
     optimal_futures,
@@ -173,8 +174,34 @@ def test_the_planner_reads_observations():
     env, seen = play_some(Sokoban, "planes")
     found = observation_planner("sokoban")(seen)
     expected = optimal_futures(env.cells.view(12, 7, 7), env.players, "sokoban")
-    for name, value in vars(expected).items():
+    tensors = {name: value for name, value in vars(expected).items() if isinstance(value, torch.Tensor)}
+    assert set(tensors) == {"positions", "actions", "moved", "pushed", "known", "lengths", "finished"}
+    for name, value in tensors.items():
         assert torch.equal(getattr(found, name), value), name
+    assert torch.equal(found.fact("board"), env.cells.view(12, 7, 7))
+
+
+def test_the_alternative_plan_is_the_way_round():
+    text = "#######\n#@  .##\n# # # #\n#     #\n#######"
+    levels = levels_from_text(text, "drawn")[0]
+    optimal = optimal_futures(levels.boards, levels.players, "maze")
+    other = alternative_futures(levels.boards, levels.players)
+    assert optimal.lengths.tolist() == [3]
+    assert optimal.actions[0, :3].tolist() == [RIGHT, RIGHT, RIGHT]
+    # down, along the lower corridor and up in the middle: (1, 3) comes before the goal
+    assert other.lengths.tolist() == [7]
+    assert other.actions[0, :7].tolist() == [DOWN, DOWN, RIGHT, RIGHT, UP, UP, RIGHT]
+    assert other.known.all()
+    assert other.moved[0].sum() == 7
+
+
+def test_without_a_second_way_there_is_no_alternative_plan():
+    levels = levels_from_text("#######\n#@   .#\n#######", "drawn")[0]
+    assert alternative_futures(levels.boards, levels.players).known.tolist() == [False]
+    with pytest.raises(RecipeError, match="mazes"):
+        observation_planner("sokoban", plan="alternative")
+    with pytest.raises(RecipeError, match="Did you mean 'optimal'"):
+        observation_planner("maze", plan="optimum")
 
 
 def test_inputs_that_are_no_state_are_refused():

@@ -1,4 +1,7 @@
-"""Optimal plans as futures: what a perfect player would do from a state, for labels that owe nothing to the agent."""
+"""Plans as futures: what a perfect player would do from a state, and what it would do if its first move were barred.
+
+They give labels that owe nothing to the agent.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,11 @@ from planprobe.core.grid import BOX, NUM_MOVES, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet
 from planprobe.subjects.envs.board_env import RGB
 from planprobe.subjects.envs.distance import distance_maps
-from planprobe.subjects.envs.routes import trace_routes
+from planprobe.subjects.envs.routes import find_two_routes, trace_routes
 from planprobe.subjects.envs.solver import MAX_NODES, solve_levels
 
 KINDS = ("maze", "sokoban", "boxoban")
+PLANS = ("optimal", "alternative")
 PLANE_FLAGS = {3: (WALL, TARGET), 4: (WALL, TARGET, BOX)}  # by number of planes; the player's plane is last
 
 
@@ -80,8 +84,19 @@ def replay_actions(
             part.append(value)
     return Futures(
         torch.stack(positions, 1), actions, torch.stack(moved, 1), torch.stack(pushed, 1),
-        *(() if known is None else (known,)),
+        *(() if known is None else (known,)), lengths=lengths, facts={"board": boards},
     )  # fmt: skip
+
+
+def alternative_futures(boards: Tensor, players: Tensor) -> Futures:
+    """The second-best way through a maze: the shortest one that never enters the square of the best first move.
+
+    Args: as `optimal_futures`. Returns: `known` is false where there is no second way.
+    Raises: ShapeError (a maze without exactly one target).
+    """
+    goals = _only_target(boards)
+    pair = find_two_routes((boards & WALL) != 0, players, goals)
+    return _follow_routes(boards, players, pair.long_route, known=pair.long_length > 0)
 
 
 def boards_from_observations(observations: Tensor, *, observation: str = "planes") -> tuple[Tensor, Tensor]:
@@ -110,24 +125,48 @@ def boards_from_observations(observations: Tensor, *, observation: str = "planes
 
 
 def observation_planner(
-    kind: str, *, observation: str = "planes", max_nodes: int = MAX_NODES, executor: Executor | None = None
+    kind: str,
+    *,
+    plan: str = "optimal",
+    observation: str = "planes",
+    max_nodes: int = MAX_NODES,
+    executor: Executor | None = None,
 ) -> Callable[[Tensor], Futures]:
-    """The function from observations (M, C, H, W) to optimal futures that instruments are given."""
+    """The function from observations (M, C, H, W) to futures that instruments are given.
 
-    def plan(observations: Tensor) -> Futures:
+    Args: plan: 'optimal', or 'alternative' for the second-best way through a maze.
+    Raises: RecipeError (unknown plan, or an alternative plan of another task than a maze).
+    """
+    if plan not in PLANS:
+        raise unknown_name("plan", plan, PLANS, error=RecipeError)
+    if plan == "alternative" and kind != "maze":
+        raise RecipeError(f"second-best ways are known of mazes, not of a {kind} task.")
+
+    def find_plans(observations: Tensor) -> Futures:
         boards, players = boards_from_observations(observations, observation=observation)
+        if plan == "alternative":
+            return alternative_futures(boards, players)
         return optimal_futures(boards, players, kind, max_nodes=max_nodes, executor=executor)
 
-    return plan
+    return find_plans
 
 
-def _shortest_paths(boards: Tensor, players: Tensor) -> Futures:
+def _only_target(boards: Tensor) -> Tensor:
+    """The target's square on each board, (M,) int64."""
     is_target = (boards & TARGET).flatten(1) != 0
     if not (is_target.sum(1) == 1).all():
         raise ShapeError("a maze has exactly one target on every board; some of these have none or several.")
-    distance = distance_maps((boards & WALL) != 0, is_target.to(torch.uint8).argmax(1))
+    return is_target.to(torch.uint8).argmax(1)
+
+
+def _shortest_paths(boards: Tensor, players: Tensor) -> Futures:
+    distance = distance_maps((boards & WALL) != 0, _only_target(boards))
     routes, _, _ = trace_routes(distance, players)
-    known = routes[:, 0] >= 0
+    return _follow_routes(boards, players, routes, known=routes[:, 0] >= 0)
+
+
+def _follow_routes(boards: Tensor, players: Tensor, routes: Tensor, *, known: Tensor) -> Futures:
+    """Futures along routes (M, R) of squares, the start first, padded with -1."""
     positions = [players]
     for squares in routes[:, 1:].unbind(1):
         positions.append(torch.where(squares >= 0, squares, positions[-1]))
@@ -137,7 +176,10 @@ def _shortest_paths(boards: Tensor, players: Tensor) -> Futures:
     step = positions.diff(dim=1)
     offsets = move_offsets(boards.shape[2], boards.device)[:NUM_MOVES]
     actions = (step[:, :, None] == offsets).to(torch.uint8).argmax(2)
-    return Futures(positions, actions, step != 0, torch.zeros_like(step, dtype=torch.bool), known)
+    lengths = (routes[:, 1:] >= 0).sum(1)
+    return Futures(
+        positions, actions, step != 0, torch.zeros_like(step, dtype=torch.bool), known, lengths, facts={"board": boards}
+    )
 
 
 def _read_colours(observations: Tensor) -> tuple[Tensor, Tensor]:

@@ -59,23 +59,28 @@ class LevelBank:
             parts.append(play(policy, self.make_env(self.levels, len(ids)), ids, initial_state=memory, **options))
         rollout = join_rollouts(parts)
         solved, lengths = rollout.solved.cpu().double().numpy(), rollout.lengths.cpu().double().numpy()
-        return Played(solved, self._score_first(rollout.actions[:, 0].cpu()), lengths)
+        return Played(solved, score_first_actions(rollout.actions[:, 0].cpu(), self.first_moves), lengths)
 
     def first_observation(self, ids: Tensor) -> Tensor:
         """What the levels look like before the first action, (B, C, H, W)."""
         return self.make_env(self.levels, len(ids)).reset(ids)
 
-    def _score_first(self, actions: Tensor) -> np.ndarray:
-        if self.first_moves is None:
-            return np.full(len(actions), math.nan)
-        moves = self.first_moves.cpu()
-        right = pad(moves, (0, 1)).gather(1, actions.clamp(max=moves.shape[1])[:, None])  # a no-op is never right
-        return right.squeeze(1).double().masked_fill(~moves.any(1), math.nan).numpy()
+
+def score_first_actions(actions: Tensor, first_moves: Tensor | None) -> np.ndarray:
+    """1 where an action (N,) is one of the right first moves (N, 4) bool, nan where none is known."""
+    if first_moves is None:
+        return np.full(len(actions), math.nan)
+    moves = first_moves.cpu()
+    right = pad(moves, (0, 1)).gather(1, actions.clamp(max=moves.shape[1])[:, None])  # a no-op is never right
+    return right.squeeze(1).double().masked_fill(~moves.any(1), math.nan).numpy()
 
 
-def play_uninformed(policy: Policy, bank: LevelBank, num_steps: int, *, seed: int, **options) -> dict[str, Played]:
+def play_uninformed(
+    policy: Policy, bank: LevelBank, num_steps: int, *, seed: int, only: Sequence[str] | None = None, **options
+) -> dict[str, Played]:
     """Act at once from a memory that has run for `num_steps` but holds nothing about the level.
 
+    Args: only: some of the names below; all by default.
     Returns: 'blank frame', the memory after steps on an observation of zeros; 'noise state', noise like the memory
     after steps on the level itself; 'another level', the memory after steps on some other level of the bank.
     """
@@ -95,7 +100,7 @@ def play_uninformed(policy: Policy, bank: LevelBank, num_steps: int, *, seed: in
         NOISE: lambda policy, ids, seen: match_noise(think(policy, seen), ids, seed=seed),
         OTHER_LEVEL: lambda policy, ids, seen: think(policy, bank.first_observation(donors[ids])),
     }
-    return {name: bank.play(policy, prepare=prepare, seed=seed, **options) for name, prepare in prepares.items()}
+    return {name: bank.play(policy, prepare=prepares[name], seed=seed, **options) for name in only or prepares}
 
 
 def match_noise(state: State, level_ids: Tensor, *, seed: int) -> State:

@@ -1,0 +1,62 @@
+"""D3, candidate law: does an agent need more ticks the more routes there are to tell apart, at one distance?
+
+It asks what kind of planning it is, not whether: a sweep that spreads over all squares at once takes as long for many
+candidates as for few; a search that follows them one by one, or draws them, takes longer. Lag as in D2, over the
+logarithm of the number of candidates.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from torch import Tensor
+
+from planprobe.core.play import EnvMaker
+from planprobe.core.protocols import Policy
+from planprobe.core.records import Evidence
+from planprobe.instruments.detectors.outcome import decide
+from planprobe.instruments.lag import CONTROLS as CONTROLS
+from planprobe.instruments.lag import Ladder, compare_slopes, lag_rows, measure_lags
+from planprobe.instruments.proportions import power_of_interval
+
+CLAIM = "The time that the agent needs grows with the number of candidate routes: it takes them one after another."
+NEEDS = ("a recurrent policy", "a candidate ladder at one distance", "optimal first moves")
+FALSIFIES = "a serial or sampled search; what is left is a parallel sweep"
+UNIT = "thinking steps of lag per doubling of candidates"
+
+
+def run(
+    policy: Policy,
+    make_env: EnvMaker,
+    ladder: Ladder,
+    first_moves: Tensor,
+    candidates: Sequence[int],
+    *,
+    thinking_steps: Sequence[int] = (0, 1, 2, 4, 8, 16),
+    min_effect: float,
+    seed: int = 0,
+) -> Evidence:
+    """The slope of lag over the rungs of a candidate ladder; arguments of `lag.measure_lags`.
+
+    Returns: effect = mean slope over layouts; controls = the same after looking at a blank frame, or at another level.
+        The whole ladder has one mean lag; it stands in the notes, since a slope of zero says nothing where no time is
+        needed at all.
+    Raises: TooFewLevelsError; ShapeError; AddressError.
+    """
+    doublings = [math.log2(count) for count in candidates]
+    lags = measure_lags(policy, make_env, ladder, first_moves, doublings, thinking_steps, seed=seed)
+    effect, controls, best, beyond = compare_slopes(lags, unit=UNIT, seed=seed)
+    power = power_of_interval(beyond, min_effect=min_effect)
+    mean_lag = float(lags["thinking"].lag.mean())
+    evidence = Evidence(
+        detector="D3", name="candidate_law", claim=CLAIM, effect=effect, controls=controls, beyond_controls=beyond,
+        min_effect=min_effect, power=power, outcome=decide(beyond, min_effect=min_effect, power=power),
+        falsifies=FALSIFIES, rows=lag_rows(lags, "doublings", seed=seed),
+        notes=[f"Best control: {best}.", f"Mean lag over the whole ladder: {mean_lag:+.3f} thinking steps."],
+    )  # fmt: skip
+    if not policy.initial_state(1, (ladder.levels.height, ladder.levels.width)):
+        note = "A feed-forward net has no lag by construction: that is no evidence of anything."
+        return replace(evidence, outcome="inconclusive", notes=[note, *evidence.notes])
+    return evidence

@@ -1,0 +1,130 @@
+"""Thinking lag: how long an agent must look at a level before its first move is the one it ends up with.
+
+Accuracy alone cannot tell a hard level from one that needs time. Lag can: it is the time that passes while the first
+move is still worse than after the longest look, and is zero on average for whoever never changes its mind, however bad
+it is. On ladders of levels where only one thing grows, the slope of lag is a law: ticks needed against distance, or
+against the number of candidates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from planprobe.core.errors import AddressError, ShapeError, TooFewLevelsError
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import EnvMaker
+from planprobe.core.protocols import Policy
+from planprobe.core.records import Effect, Row
+from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.thinking import BLANK, OTHER_LEVEL, LevelBank, Played, play_uninformed
+
+CONTROLS = (BLANK, OTHER_LEVEL)
+MIN_LAYOUTS = 10
+LAG_UNIT = "thinking steps"
+PlayFor = Callable[[int], Played]
+"""Thinking steps -> what came of every level."""
+
+
+class Ladder(Protocol):
+    """N = rungs x layouts levels, rung after rung; see `subjects.envs.ladders`."""
+
+    levels: LevelSet
+    layout_ids: Tensor
+
+
+@dataclass(frozen=True)
+class Lags:
+    """What a ladder came to, for the agent or a control.
+
+    rungs (R,): what grows. steps (T,): thinking steps tried. right (T, M, R): first moves, 0 or 1, on M layouts.
+    """
+
+    rungs: np.ndarray
+    steps: np.ndarray
+    right: np.ndarray
+
+    @property
+    def lag(self) -> np.ndarray:
+        """(M, R) thinking steps: the area between the first moves' last value and their course."""
+        short = self.right[-1] - self.right
+        return np.trapezoid(short, self.steps, axis=0)
+
+    @property
+    def slopes(self) -> np.ndarray:
+        """(M,) thinking steps a unit of the rung: least squares over the rungs of each layout."""
+        centred = self.rungs - self.rungs.mean()
+        return self.lag @ centred / (centred @ centred)
+
+
+def measure_lags(
+    policy: Policy,
+    make_env: EnvMaker,
+    ladder: Ladder,
+    first_moves: Tensor,
+    rungs: Sequence[float],
+    thinking_steps: Sequence[int],
+    *,
+    seed: int = 0,
+) -> dict[str, Lags]:
+    """Lags of the agent ('thinking') and of memories that have run as long on something else (`CONTROLS`).
+
+    Args: first_moves (N, 4) bool, the optimal ones; rungs (R,), in the order of the ladder; thinking_steps from 0 up.
+    Raises: TooFewLevelsError; ShapeError (rungs or moves do not fit the ladder); AddressError (thinking steps).
+    """
+    steps = np.array(sorted(set(thinking_steps)))
+    if len(steps) < 2 or steps[0] != 0:
+        raise AddressError(f"thinking_steps {tuple(thinking_steps)}: a lag needs 0 and at least one longer look.")
+    num_layouts = len(set(ladder.layout_ids.tolist()))
+    if num_layouts < MIN_LAYOUTS:
+        raise TooFewLevelsError(f"a law needs {MIN_LAYOUTS} layouts or more, got {num_layouts}.")
+    if len(ladder.levels) != num_layouts * len(rungs) or tuple(first_moves.shape) != (len(ladder.levels), 4):
+        raise ShapeError(
+            f"{len(ladder.levels)} levels, {num_layouts} layouts, {len(rungs)} rungs, first moves "
+            f"{tuple(first_moves.shape)}: a ladder has one level a layout and rung, and needs (N, 4) moves."
+        )
+    bank, options = LevelBank(make_env, ladder.levels, first_moves), {"max_steps": 1, "seed": seed}
+    at_once = bank.play(policy, **options)
+    thought = {count: bank.play(policy, thinking_steps=int(count), **options) for count in steps[1:]}
+    elsewhere = {
+        count: play_uninformed(policy, bank, int(count), only=CONTROLS, **options) for count in steps[1:]
+    }  # fmt: skip
+    courses: dict[str, list[Played]] = {"thinking": [at_once, *thought.values()]}
+    courses |= {name: [at_once, *(part[name] for part in elsewhere.values())] for name in CONTROLS}
+
+    def by_layout(played: Played) -> np.ndarray:
+        return played.first_move.reshape(len(rungs), num_layouts).T
+
+    return {
+        name: Lags(np.asarray(rungs, dtype=np.float64), steps, np.stack([by_layout(part) for part in course]))
+        for name, course in courses.items()
+    }
+
+
+def compare_slopes(lags: dict[str, Lags], *, unit: str, seed: int) -> tuple[Effect, dict[str, Effect], str, Effect]:
+    """The law's slope, each control's, the name of the best control, and the slope beyond it; clustered by layout."""
+    slopes = {name: each.slopes for name, each in lags.items()}
+    nothing = np.zeros_like(slopes["thinking"])
+    effects = {name: bootstrap_difference(each, nothing, unit=unit, seed=seed) for name, each in slopes.items()}
+    controls = {name: slopes[name] for name in lags if name != "thinking"}
+    best, beyond = difference_over_best(slopes["thinking"], controls, unit=unit, seed=seed)
+    return effects["thinking"], {name: effects[name] for name in controls}, best, beyond
+
+
+def lag_rows(lags: dict[str, Lags], rung_name: str, *, seed: int) -> list[Row]:
+    """One row a rung and variant: mean lag, and the share of right first moves after each number of steps."""
+    rows: list[Row] = []
+    for name, each in lags.items():
+        for index, rung in enumerate(each.rungs):
+            lag = cluster_bootstrap(each.lag[:, index], unit=LAG_UNIT, seed=seed)
+            row: Row = {
+                "variant": name, rung_name: float(rung), "num_layouts": lag.n, "lag": lag.value, "lag_low": lag.low,
+                "lag_high": lag.high,
+            }  # fmt: skip
+            row |= {f"right_after_{step}": float(each.right[t, :, index].mean()) for t, step in enumerate(each.steps)}
+            rows.append(row)
+    return rows

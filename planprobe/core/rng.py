@@ -38,3 +38,9 @@ def draw_below(bound: Tensor | int, seed: int, *counters: Tensor | int) -> Tenso
 def draw_uniform(seed: int, *counters: Tensor | int) -> Tensor:
     """float32 in [0, 1)."""
     return (draw_bits(seed, *counters) >> 39).to(torch.float32) / float(1 << 24)
+
+
+def draw_normal(seed: int, *counters: Tensor | int) -> Tensor:
+    """Standard normal, float32. Source: Box & Muller 1958."""
+    radius = (-2 * torch.log1p(-draw_uniform(seed, *counters, 0))).sqrt()
+    return radius * torch.cos(2 * torch.pi * draw_uniform(seed, *counters, 1))

@@ -27,9 +27,9 @@ class BanditTask:
 
     num_arms: K. num_pulls: steps of a trial.
     structure: 'independent', every mean uniform on [0, 1); 'correlated', two arms that pay with p and 1 - p;
-    'restless', every mean walks on `num_levels` evenly spaced values from 0 to 1 and reflects at both ends: before each
-    pull but the first it goes a level up with probability `walk`, and down with the same. The lattice is the task, no
-    approximation, so that the filter is exact.
+    'restless', every mean walks on `num_levels` evenly spaced values from 0 to 1 and reflects at both ends: after each
+    pull it goes a level up with probability `walk`, and down with the same. The lattice is the task, no approximation,
+    so that the filter is exact.
     preset: of correlated arms: 'uniform', 'easy', 'medium' or 'hard', see CORRELATED_MEANS.
     Raises: RecipeError (fewer than two arms, no pulls, more than two correlated arms, an unknown name, a bad walk).
     Source: Wang et al. 2016 (correlated arms), Duan et al. 2016 (independent arms).
@@ -71,7 +71,7 @@ class BanditTask:
 class BanditEnv(TrialEnv):
     """A bandit with nothing to see: the view is a constant 1, what a pull paid is the reward.
 
-    latents: means (B, K) float32, the chance that each arm pays now; best_arm (B,) int64.
+    latents: means (B, K) float32, the chance that each arm pays at the next pull; best_arm (B,) int64.
     """
 
     num_planes = 1
@@ -98,10 +98,10 @@ class BanditEnv(TrialEnv):
         self.means[ids] = means
 
     def _act(self, actions: Tensor, active: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        if self.task.structure == "restless":
-            self._walk(active & (self.elapsed > 0))
         luck = draw_uniform(self.seed, DRAW_STEP, self.board_ids, self.trials, self.elapsed, _LUCK)
         paid = luck < self.means.gather(1, actions[:, None]).squeeze(1)
+        if self.task.structure == "restless":
+            self._walk(active)
         return paid.to(torch.float32), torch.zeros_like(active), {}
 
     def _walk(self, moving: Tensor) -> None:

@@ -64,6 +64,10 @@ class AddressError(PlanprobeError, ValueError):
     """An address asks for steps, squares or channels that a run or a cache does not have."""
 
 
+class NoContrastError(PlanprobeError, ValueError):
+    """Clean and corrupted runs do not differ, so that there is nothing to patch back."""
+
+
 class DirectionError(PlanprobeError, ValueError):
     """A steering direction is not of unit norm, so that its strength would mean nothing."""
 

@@ -1,8 +1,9 @@
 """Where in a run something happens: site x step x square x channel.
 
 Sites are named by their hook point and chosen by pattern: `*` matches anything, `{k}`, or any word in braces, one part
-of a name, `{0,2}` one of several. Steps count on the clock of the opened policy: 0 is the first step after
-`initial_state`, thinking steps included.
+of a name, `{0,2}` one of several, `{1:3}` a slice of numbers as Python slices them: `ticks.{-1}.{:2}.hook_h` is the
+last tick of the first two layers. Steps count on the clock of the opened policy: 0 is the first step after
+`initial_state`, thinking steps included. What selects nothing is an error.
 """
 
 from __future__ import annotations
@@ -45,10 +46,16 @@ class Address:
 
     def __post_init__(self) -> None:
         step_filter(self.steps)
+        if self.channels is not None and not isinstance(self.channels, slice) and not len(self.channels):
+            raise AddressError(f"channels of '{self.site}' is an empty list: leave it out to address all of them.")
         if self.squares is not None and (self.squares.dtype != torch.bool or self.squares.ndim not in (2, 3)):
             raise ShapeError(
                 f"squares of '{self.site}' must be a bool mask (H, W) or (B, H, W), "
                 f"got {tuple(self.squares.shape)} {self.squares.dtype}."
+            )
+        if self.squares is not None and not bool(self.squares.any()):
+            raise AddressError(
+                f"squares of '{self.site}' is a mask {tuple(self.squares.shape)} with no true entry: it names none."
             )
 
 
@@ -69,8 +76,7 @@ def select_sites(opened: HasSites, patterns: str | Sequence[str]) -> list[str]:
     """
     known, selected = list(opened.hook_dict), set()
     for pattern in [patterns] if isinstance(patterns, str) else patterns:
-        expression = _expression(pattern)
-        matches = [name for name in known if expression.fullmatch(name)]
+        matches = _match(pattern, known)
         if not matches:
             raise _unknown_site(opened, pattern)
         selected.update(matches)
@@ -78,16 +84,18 @@ def select_sites(opened: HasSites, patterns: str | Sequence[str]) -> list[str]:
 
 
 def step_filter(steps: Steps) -> Callable[[int], bool]:
-    """A test for membership in `steps`. Raises: AddressError (negative: where a run will end is not known)."""
+    """A test for membership in `steps`. Raises: AddressError (none; negative: where a run will end is not known)."""
     if steps is None:
         return lambda step: True
+    if isinstance(steps, slice) and steps.step is not None and steps.step <= 0:
+        raise AddressError(f"steps {steps} run backwards. Steps are a set: count upwards.")
     named = (steps.start, steps.stop, steps.step) if isinstance(steps, slice) else tuple(steps)
     if any(number is not None and number < 0 for number in named):
         raise AddressError(f"steps {steps} count from the end, which is not known while running. Count from 0.")
-    if isinstance(steps, slice):
-        unbounded = 2**62
-        return range(unbounded)[steps].__contains__
-    return frozenset(int(step) for step in steps).__contains__
+    chosen = range(2**62)[steps] if isinstance(steps, slice) else frozenset(int(step) for step in steps)
+    if not chosen:
+        raise AddressError(f"steps {steps} name no step. Leave them out to address every step.")
+    return chosen.__contains__
 
 
 def tick_and_layer(site: str) -> tuple[int | None, int | None]:
@@ -96,16 +104,18 @@ def tick_and_layer(site: str) -> tuple[int | None, int | None]:
     return (int(match[1]), int(match[2])) if match else (None, None)
 
 
-def region(address: Address, site: str, value: Tensor) -> Tensor | None:
+def region(address: Address, site: str, value: Tensor, *, board_ids: Tensor | None = None) -> Tensor | None:
     """The addressed entries of a value (B, C, ...) as a mask that broadcasts over it; None for all of them.
 
+    board_ids: (B,) rows of a mask (N, H, W) that the boards of this value are.
     Raises: ShapeError (the mask disagrees with board or batch, or the site has no squares); AddressError (channels).
     """
     squares = channels = None
     if address.squares is not None:
         if value.ndim != 4:
             raise ShapeError(f"site '{site}' of shape {tuple(value.shape)} has no squares; leave `squares` out.")
-        mask = address.squares.to(value.device)
+        mask = address.squares if board_ids is None or address.squares.ndim == 2 else address.squares[board_ids]
+        mask = mask.to(value.device)
         if mask.shape[-2:] != value.shape[-2:] or (mask.ndim == 3 and len(mask) != len(value)):
             raise ShapeError(
                 f"squares of shape {tuple(mask.shape)} do not fit site '{site}' of shape {tuple(value.shape)}: "
@@ -131,18 +141,35 @@ def channel_ids(channels: Channels, site: str, value: Tensor) -> list[int]:
     return ids
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
-    parts = []
+def _match(pattern: str, known: Sequence[str]) -> list[str]:
+    """Names that a pattern matches. Numbers of a slice count from 0 to the largest that stands in that place."""
+    expression, slices = _expression(pattern)
+    found = [(name, match) for name in known if (match := expression.fullmatch(name))]
+    for group, wanted in enumerate(slices, start=1):
+        total = 1 + max((int(match[group]) for _, match in found), default=-1)
+        chosen = range(total)[wanted]
+        found = [(name, match) for name, match in found if int(match[group]) in chosen]
+    return [name for name, _ in found]
+
+
+def _expression(pattern: str) -> tuple[re.Pattern[str], list[slice]]:
+    """A regular expression, and the slices that its groups must lie in."""
+    parts, slices = [], []
     for part in re.split(r"(\*|\?|\{[^{}]*\})", pattern):
         if part in ("*", "?"):
             parts.append(".*" if part == "*" else ".")
+        elif re.fullmatch(r"\{(-?\d*:-?\d*(:\d+)?|-\d+)\}", part):
+            numbers = [int(number) if number else None for number in part[1:-1].split(":")]
+            # {-1} is the last one, and a slice must not end at 0 for that
+            slices.append(slice(*numbers) if len(numbers) > 1 else slice(numbers[0], (numbers[0] or 0) + 1 or None))
+            parts.append(r"(\d+)")
         elif part.startswith("{") and part.endswith("}"):
             choices = part[1:-1].split(",")
             several = len(choices) > 1 or choices[0].isdigit()
             parts.append(f"(?:{'|'.join(map(re.escape, choices))})" if several else r"[^.]+")
         else:
             parts.append(re.escape(part))
-    return re.compile("".join(parts))
+    return re.compile("".join(parts)), slices
 
 
 def _unknown_site(opened: HasSites, pattern: str) -> PlanprobeError:

@@ -33,7 +33,7 @@ from planprobe.instruments.addresses import Address, Channels, Moment, Steps, se
 from planprobe.instruments.cache import Cache
 from planprobe.instruments.compiled import refuse_compiled
 from planprobe.instruments.edits import Edit, ablate, patch_from, steer
-from planprobe.instruments.live_sites import LiveSite, Writer, attached, make_reader, make_writer
+from planprobe.instruments.live_sites import LiveSite, Writer, attached, make_reader
 from planprobe.instruments.recorder import Recorder
 
 __all__ = [
@@ -220,15 +220,26 @@ def intervene(opened: OpenedPolicy, edits: Edit | Sequence[Edit]) -> Iterator[No
     """Apply edits to every run inside the block, in the order of the list; each sees what the one before has done.
 
     Raises: UnknownSiteError; CompiledPolicyError; PolicyError (not opened). While running: ShapeError or AddressError
-    (an edit or its mask does not fit), CaptureError (an edited site fires more than once a step, or in no step at all).
+    (an edit or its mask does not fit), CaptureError (an edited site fires more than once a step, or an edit came to
+    nothing: the site fired in no step, or in none of the edit's).
     """
     _check_opened(opened)
     writers: dict[str, list[Writer]] = {}
     for edit in [edits] if isinstance(edits, Edit) else edits:
         for site in select_sites(opened, edit.address.site):
-            writers.setdefault(site, []).append(make_writer(opened, site, edit))
+            writers.setdefault(site, []).append(Writer(opened, site, edit))
     with attached(opened, writers=writers):
         yield
+
+
+def lens_interchange() -> Any:
+    """TransformerLens' module of subspace interchange (`fit_das` and its controls); runs on an `OpenedPolicy`.
+
+    It wants one activation a row (squares count as positions) and one firing a call, so one step at a time.
+    """
+    from transformer_lens.tools.analysis import interchange
+
+    return interchange
 
 
 def _check_opened(opened: OpenedPolicy) -> None:

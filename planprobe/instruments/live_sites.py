@@ -23,7 +23,6 @@ from planprobe.instruments.edits import Edit
 from planprobe.instruments.recorder import Recorder
 
 Reader = Callable[[Tensor], None]
-Writer = Callable[[Tensor], Tensor]
 
 
 class Running(Protocol):
@@ -80,12 +79,8 @@ def attached(
                     busy.append(function)
                     added.append((name, busy, function))
         yield
-        silent = [name for name in writers or {} if live[name].seen_serial <= before]
-        if silent and running.serial > before:
-            raise CaptureError(
-                f"site '{silent[0]}' was never reached in {running.serial - before} steps, so its edit did nothing. "
-                "Either the policy does not use it there, or it calls compiled code, which passes hooks by."
-            )
+        if running.serial > before:
+            _check_done(live, writers or {}, before, running.serial)
     finally:
         for name, busy, function in added:
             busy.remove(function)
@@ -107,25 +102,45 @@ def make_reader(running: Running, recorder: Recorder, steps: Steps, channels: Ch
     return read
 
 
-def make_writer(running: Running, site: str, edit: Edit) -> Writer:
-    """Replace the addressed part of a value by what the edit makes of it."""
-    wanted, clock_of, (tick, layer) = step_filter(edit.address.steps), vars(running), tick_and_layer(site)
-    regions: dict[tuple, Tensor | None] = {}
+class Writer:
+    """Replaces the addressed part of a value by what an edit makes of it."""
 
-    def write(value: Tensor) -> Tensor:
-        step = clock_of["clock"]
-        if not wanted(step):
+    def __init__(self, running: Running, site: str, edit: Edit) -> None:
+        self.site, self.edit, self.was_applied = site, edit, False
+        self._clock_of, self._wanted = vars(running), step_filter(edit.address.steps)
+        self._tick, self._layer = tick_and_layer(site)
+        self._regions: dict[tuple, Tensor | None] = {}
+
+    def __call__(self, value: Tensor) -> Tensor:
+        step = self._clock_of["clock"]
+        if not self._wanted(step):
             return value
+        self.was_applied = True
         key = (value.shape, value.device)
-        if key not in regions:
-            regions[key] = region(edit.address, site, value)
-        new = edit.apply(value, Moment(step, site, tick, layer))
+        if key not in self._regions:
+            self._regions[key] = region(self.edit.address, self.site, value)
+        new = self.edit.apply(value, Moment(step, self.site, self._tick, self._layer))
         if new.shape != value.shape:
-            raise ShapeError(f"an edit of '{site}' at step {step} gave {tuple(new.shape)} for {tuple(value.shape)}.")
+            shapes = f"{tuple(new.shape)} for {tuple(value.shape)}"
+            raise ShapeError(f"an edit of '{self.site}' at step {step} gave {shapes}.")
         new = new.to(device=value.device, dtype=value.dtype)
-        if regions[key] is not None:
-            new = torch.where(regions[key], new, value)
+        if self._regions[key] is not None:
+            new = torch.where(self._regions[key], new, value)
         # In another memory layout a convolution may round differently: patching a run with itself would then change it.
         return new if new.stride() == value.stride() else torch.empty_like(value).copy_(new)
 
-    return write
+
+def _check_done(live: dict[str, LiveSite], writers: dict[str, list[Writer]], before: int, serial: int) -> None:
+    """Raises: CaptureError (an edit that came to nothing)."""
+    for name, edits in writers.items():
+        if live[name].seen_serial <= before:
+            raise CaptureError(
+                f"site '{name}' was never reached in {serial - before} steps, so its edit did nothing. "
+                "Either the policy does not use it there, or it calls compiled code, which passes hooks by."
+            )
+        for writer in edits:
+            if not writer.was_applied:
+                raise CaptureError(
+                    f"an edit of '{name}' at steps {writer.edit.address.steps} did nothing: none of these came in "
+                    f"{serial - before} steps. Count from 0 at initial_state, thinking steps included."
+                )

@@ -155,13 +155,13 @@ def _make_edit(
 
     def push(value: Tensor, moment: Moment) -> Tensor:
         if plan.steps is not None:
-            return value + shift.to(value)
+            return value + shift.to(value) if moment.step < plan.steps else value
         at_start = env.players == starts
         if not at_start.any():
             return value
         return value + at_start.view(-1, 1, 1, 1) * shift.to(value)
 
-    return Edit(Address(site, steps=None if plan.steps is None else slice(plan.steps)), push)
+    return Edit(Address(site), push)
 
 
 def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor) -> tuple[Tensor, ...]:

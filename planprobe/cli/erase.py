@@ -1,0 +1,200 @@
+"""`planprobe erase`: take a concept out of the running net, and see what the agent can no longer do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import arg
+
+from planprobe.cli.arguments import (
+    AgentSpec,
+    ArgumentError,
+    AsJson,
+    Flag,
+    Threads,
+    check_folder,
+    open_agent,
+    optional,
+    parse,
+    use_threads,
+)
+from planprobe.cli.output import print_table, progress, say, show
+from planprobe.core.records import Row
+
+if TYPE_CHECKING:
+    from planprobe.core.levels import LevelSet
+    from planprobe.core.records import Evidence
+    from planprobe.subjects.agent import Agent
+
+FIT_SPLIT = "valid"  # other levels than those that are played
+_FITTED = 0.2  # of the bar
+
+
+@dataclass(frozen=True)
+class Erase:
+    """Erase a concept at every tick of every step, and compare with random subspaces of equal rank.
+
+    Erasers (LEACE) are fitted on the valid levels; the agent then plays other levels untouched, with the concept
+    erased, and with random subspaces erased, as they come and scaled to move activations as far. Each row tells what a
+    condition costs, over all levels and by distance to the goal. Episodes: levels x draws x 2, and as many again to
+    measure thinking; 60 levels and 100 draws take minutes.
+
+    Examples:
+      planprobe erase drc12-rl-maze11-s0
+      planprobe erase drc12-rl-maze11-s0 --measure first_move --levels far --num-levels 300 --thinking-steps 8
+      planprobe erase drc13-rl-sokoban7-s0 --concept box-push-direction --source optimal --out results/erased
+      planprobe erase runs/mine --sites 'ticks.*.0.hook_h' --horizon 3 99 --num-random 20 --json
+    """
+
+    agent: AgentSpec
+    concept: Annotated[str, arg(metavar="NAME")] = "agent-approach-direction"
+    """What to erase: of squares (agent-approach-direction, box-push-direction, ...) or of states (action-ahead-3)."""
+    source: Literal["behaviour", "optimal"] = "behaviour"
+    """Labels from what the agent goes on to do, or from a solver."""
+    horizon: Annotated[tuple[int, int] | None, optional("FIRST LAST", "all of them")] = None
+    """Erase only events so many steps ahead; 0 is the present action."""
+    sites: Annotated[tuple[str, ...], optional("GLOB ...", "all cell and hidden states")] = ()
+    """Where; planprobe agents show AGENT lists sites."""
+    scope: Literal["square", "board"] = "square"
+    """The channels of each square by themselves, or a whole site at once (concepts of states)."""
+    joint: Flag = False
+    """Let each site be guided by those before it, in place of each by itself."""
+    rounds: Annotated[int, arg(metavar="INT")] = 3
+    """Fits; each but the first with the erasers so far in force."""
+    measure: Literal["solved", "first_move", "solved_gain", "first_move_gain"] = "solved"
+    """What is judged. First moves are known on mazes; with them episodes end after one step."""
+    thinking_steps: Annotated[int, arg(metavar="INT")] = 0
+    """Of the thinking gain; 0 does not measure it."""
+    levels: Annotated[str, arg(metavar="NAME")] = "test"
+    """Level set of the agent's task."""
+    num_levels: Annotated[int, arg(metavar="INT")] = 60
+    """How many are played."""
+    num_fit_levels: Annotated[int, arg(metavar="INT")] = 200
+    """How many the erasers are fitted on."""
+    num_random: Annotated[int, arg(metavar="INT")] = 100
+    """Draws of each control."""
+    min_effect: Annotated[float, arg(metavar="FLOAT")] = 0.1
+    """Smallest drop beyond the controls that counts."""
+    seed: Annotated[int, arg(metavar="INT")] = 0
+    """Of states, random subspaces and intervals."""
+    out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
+    """Where erase.json and its tables go."""
+    json: AsJson = False
+    threads: Threads = None
+
+
+def run(arguments: list[str]) -> int:
+    """Parse, erase, play, print."""
+    options, began = parse(Erase, arguments, verb="erase"), time.monotonic()
+    _check(options)
+    use_threads(options.threads)
+    agent = open_agent(options.agent)
+    if getattr(agent.recipe, "plays_trials", False):
+        raise ArgumentError(f"{agent.name} plays trials; erase plays levels. Use intervene(...) with Erasure.edits.")
+    if options.out is not None:
+        check_folder(options.out)
+    sets = {"fitted": agent.levels(FIT_SPLIT, options.num_fit_levels)}
+    sets["played"] = agent.levels(options.levels, options.num_levels)
+    evidence, sites = _erase(agent, sets, options)
+    record, tables = _record(agent, evidence, sites, sets, options, time.monotonic() - began)
+    if options.out is not None:
+        from planprobe.cli.saving import save_run
+
+        say(f"Saved: {save_run(options.out, 'erase', record, tables)}")
+    if options.json:
+        from planprobe.cli.saving import finite
+
+        show(finite({**record, **tables}), [], as_json=True)
+        return 0
+    _print(agent, evidence, sites, options)
+    return 0
+
+
+def _check(options: Erase) -> None:
+    for name in ("num_levels", "num_fit_levels", "num_random", "rounds"):
+        if getattr(options, name) < 1:
+            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
+    if options.thinking_steps < 0:
+        raise ArgumentError(f"--thinking-steps {options.thinking_steps}: needs 0 or more.")
+    if options.measure.endswith("_gain") and options.thinking_steps == 0:
+        raise ArgumentError(f"--measure {options.measure} needs --thinking-steps, say 8.")
+    if not 0 < options.min_effect <= 1:
+        raise ArgumentError(f"--min-effect {options.min_effect:g}: needs a fraction above 0, up to 1.")
+
+
+def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evidence, list[Row]]:
+    """The evidence, and how much of the concept is left at each site on the levels that are played."""
+    from planprobe.instruments.detectors import necessity
+    from planprobe.instruments.erased_play import Trial
+    from planprobe.instruments.erasure import MEMORY, check_erasure, fit_erasure
+    from planprobe.instruments.erasure_targets import concept_target
+    from planprobe.instruments.hooks import open_policy
+    from planprobe.subjects.envs.plans import observation_planner
+    from planprobe.verdict.material import count_optimal_moves, optimal_first_moves
+
+    is_maze, levels = agent.task.kind == "maze", sets["played"]
+    trial = Trial(
+        agent.make_env, levels, optimal_first_moves(levels) if is_maze else None, options.thinking_steps,
+        max_steps=1 if options.measure.startswith("first_move") else None,
+    )  # fmt: skip
+    trial.check_measure(options.measure)
+    planner = None
+    if options.source == "optimal":
+        planner = observation_planner(agent.task.kind, observation=agent.task.observation)
+    target = concept_target(options.concept, planner=planner, horizon=options.horizon)
+    opened = open_policy(agent.net, name=agent.name)
+    with progress(f"erasing {options.concept}") as bar:
+        erasure = fit_erasure(
+            opened, agent.make_env, sets["fitted"], target, sites=options.sites or MEMORY, scope=options.scope,
+            joint=options.joint, rounds=options.rounds, seed=options.seed,
+            on_progress=lambda share: bar(_FITTED * share, 1, "fitting"),
+        )  # fmt: skip
+        sites = check_erasure(opened, agent.make_env, levels, target, erasure, seed=options.seed)
+        evidence = necessity.run(
+            opened, trial, erasure, min_effect=options.min_effect, measure=options.measure,
+            distances=count_optimal_moves(levels, agent.task.kind), num_random=options.num_random, seed=options.seed,
+            on_progress=lambda share: bar(_FITTED + (1 - _FITTED) * share, 1, "playing"),
+        )  # fmt: skip
+    return evidence, sites
+
+
+def _record(
+    agent: Agent, evidence: Evidence, sites: list[Row], sets: dict[str, LevelSet], options: Erase, seconds: float
+) -> tuple[dict[str, Any], dict[str, list[Row]]]:
+    from planprobe.cli.saving import describe_run
+
+    told = {key: value for key, value in evidence.to_dict().items() if key != "rows"}
+    return describe_run(agent, options, sets, seconds=seconds) | {"evidence": told}, {
+        "rows": evidence.rows,
+        "sites": sites,
+    }
+
+
+def _print(agent: Agent, evidence: Evidence, sites: list[Row], options: Erase) -> None:
+    print_table(sites, title=f"{agent.name}: share of {options.concept} that a linear guess explains, on played levels")
+    print_table(map(_short, evidence.rows), title=f"{agent.name}: {options.concept} erased")
+    beyond = evidence.beyond_controls
+    say(
+        f"D9 necessity: {evidence.outcome}. Lost beyond the best control: {beyond.value:+.3f} "
+        f"[{beyond.low:+.3f}, {beyond.high:+.3f}], p = {beyond.p:.4f}, power {evidence.power:.2f}."
+    )
+    for note in evidence.notes:
+        say(f"Note: {note}")
+
+
+def _short(row: Row) -> Row:
+    """What fits on a line; --json has all of it."""
+
+    def interval(name: str) -> str:
+        numbers = [row.get(key) for key in (name, f"{name}_low", f"{name}_high")]
+        value, low, high = ("-" if number is None else f"{number:+.3f}" for number in numbers)
+        return f"{value}  [{low}, {high}]"
+
+    where = row["levels"] if "distance_low" not in row else f"{row['distance_low']}-{row['distance_high']} moves"
+    short: Row = {"levels": where, "number": row["num_levels"], "measure": row["measure"]}
+    short |= {"condition": row["condition"], "rate": row["rate"], "lost": interval("lost")}
+    short["plan costs more by"] = interval("plan_costs_more") if "plan_costs_more" in row else None
+    return short

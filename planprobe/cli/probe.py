@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Threads, open_agent, optional, parse, use_threads
+from planprobe.cli.arguments import (
+    AgentSpec,
+    ArgumentError,
+    AsJson,
+    Flag,
+    Threads,
+    check_folder,
+    open_agent,
+    optional,
+    parse,
+    use_threads,
+)
 from planprobe.cli.output import print_table, progress, say, show
 from planprobe.core.records import Row
 
@@ -16,41 +28,55 @@ if TYPE_CHECKING:
     from planprobe.instruments.probe_table import ProbeTable
     from planprobe.subjects.agent import Agent
 
-NUM_RANDOM_NETS = 2
+NUM_RANDOM_NETS, NUM_CLONE_LEVELS = 2, 300
+Source = Literal["behaviour", "optimal", "alternative"]
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Fit linear read-outs of a concept at every chosen site, and score them against their controls.
+    """Fit linear read-outs of concepts at every chosen site, and score them against their controls.
 
-    Each row is one site and kernel: macro-F1 on held-out levels with its 95 % interval, the best control (observation,
-    history, untrained nets, shuffled labels, control task, majority) and the difference, p adjusted over the table.
+    Each row is one site and read-out: the score on held-out levels (macro-F1 of classes, R² of numbers) with its 95 %
+    interval, the best control (observation, history, geometry, untrained nets, twin, clone, shuffled labels, majority)
+    and the difference, p adjusted over the table. Several concepts share one recording and one solver.
 
     Examples:
       planprobe probe drc12-rl-maze11-s0
       planprobe probe drc13-rl-sokoban7-s0 --concept box-push-direction --source optimal
+      planprobe probe drc13-rl-sokoban7-s0 --concept all --clone --seeds 5 --out results/probes
       planprobe probe runs/mine --sites 'ticks.*.0.hook_c' --kernels 1 3 --num-levels 400 --json
     """
 
     agent: AgentSpec
-    concept: Annotated[str, arg(metavar="NAME")] = "agent-approach-direction"
-    """What to read: agent-approach-direction, agent-exit-direction, box-push-direction, ..."""
-    source: Literal["behaviour", "optimal"] = "behaviour"
-    """Labels from what the agent goes on to do, or from a solver."""
+    concept: Annotated[tuple[str, ...], optional("NAME ...", "agent-approach-direction")] = (
+        "agent-approach-direction",
+    )
+    """What to read: names of planprobe.CONCEPTS (agent-approach-direction, next-box, action-ahead-3, steps-left, ...);
+    all: the battery."""
+    source: Source = "behaviour"
+    """Labels from what the agent goes on to do, from a solver, or from the second-best way through a maze."""
     sites: Annotated[tuple[str, ...], optional("GLOB ...", "ticks.*.*.hook_h")] = ("ticks.*.*.hook_h",)
     """Where to read; planprobe agents show AGENT lists sites."""
     kernels: Annotated[tuple[int, ...], arg(metavar="INT ...")] = (1,)
-    """Odd window sizes of the read-out."""
+    """Odd window sizes of the read-out of squares."""
+    readouts: Annotated[tuple[str, ...], optional("NAME ...", "pooled agent flat")] = ("pooled", "agent", "flat")
+    """Read-outs of whole states: pooled, flat, agent, around."""
     levels: Annotated[str, arg(metavar="NAME")] = "test"
     """Level set of the agent's task."""
     num_levels: Annotated[int, arg(metavar="INT")] = 150
     """How many; 60 % fit, 20 % tune, 20 % score."""
     per_level: Annotated[int, arg(metavar="INT")] = 4
     """States of each level's episode."""
+    mdl: Flag = False
+    """Also the description length: bits a label in an online code, beside an untrained net's."""
+    clone: Flag = False
+    """Train a memoryless net to imitate the agent, as a control. A few minutes."""
     seeds: Annotated[int, arg(metavar="INT")] = 1
     """Splits of the levels, pooled."""
     seed: Annotated[int, arg(metavar="INT")] = 0
     """Of states, splits and controls."""
+    out: Annotated[Path | None, optional("FOLDER", "nowhere")] = None
+    """Write cells, horizons and subsets as parquet and the whole record as JSON."""
     json: AsJson = False
     threads: Threads = None
 
@@ -63,38 +89,62 @@ def run(arguments: list[str]) -> int:
             raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
     if any(kernel < 1 or kernel % 2 == 0 for kernel in options.kernels):
         raise ArgumentError(f"--kernels {' '.join(map(str, options.kernels))}: windows have an odd size.")
+    if options.levels == "train":
+        raise ArgumentError(
+            "--levels train: the agent knows these levels, and what is read from it may be memory.\n"
+            "  Next: --levels test, or valid."
+        )
+    if options.out is not None:
+        check_folder(options.out)
     use_threads(options.threads)
     agent = open_agent(options.agent)
-    table = _probe(agent, options)
+    tables = _probe(agent, options)
+    if options.out is not None:
+        _write(options.out, agent, tables, options)
     if options.json:
-        show(_record(agent, table, options), [], as_json=True)
+        records = [_record(agent, table, options) for table in tables]
+        show(records[0] if len(records) == 1 else {"tables": records}, [], as_json=True)
         return 0
-    title = f"{agent.name}: {table.concept}, {options.source} labels"
-    print_table(map(_short, _rows(table.rows, options)), title=title)
-    say(f"{table.num_states} states of {table.num_levels} levels; the agent solves {table.solve_rate:.0%} of them.")
-    for note in table.notes:
-        say(f"Note: {note}")
+    for table in tables:
+        _print(agent, table, options)
     return 0
 
 
-def _probe(agent: Agent, options: Probe) -> ProbeTable:
-    from planprobe.instruments.concepts import get_concept
-    from planprobe.instruments.hooks import open_policy
-    from planprobe.instruments.probe_table import probe_table
+def _probe(agent: Agent, options: Probe) -> list[ProbeTable]:
+    from planprobe.instruments.concepts import expand_concepts
+    from planprobe.instruments.hooks import open_policy, select_sites
+    from planprobe.instruments.probe_table import probe_tables
+    from planprobe.instruments.state_rows import READOUTS
+    from planprobe.subjects.envs.geometry import observation_geometry
     from planprobe.subjects.envs.plans import observation_planner
 
-    concept = get_concept(options.concept)
-    planner = None
-    if options.source == "optimal":
-        planner = observation_planner(agent.task.kind, observation=agent.task.observation)
+    concepts = expand_concepts(options.concept)
+    if unknown := set(options.readouts) - set(READOUTS):
+        raise ArgumentError(f"--readouts {' '.join(sorted(unknown))}: there are {', '.join(READOUTS)}.")
+    task = agent.task
+    planners: dict = {}
+    if options.source == "optimal" or any("distance" in concept.needs for concept in concepts):
+        planners["planner"] = observation_planner(task.kind, observation=task.observation)
+    if options.source == "alternative":
+        planners["alternative"] = observation_planner(task.kind, plan="alternative", observation=task.observation)
     levels = agent.levels(options.levels, options.num_levels)
+    opened = open_policy(agent.net, name=agent.name)
+    select_sites(opened, list(options.sites))  # a misspelt site should not wait for a clone to be trained
     with progress(f"probing {agent.name}") as on_progress:
-        return probe_table(
-            open_policy(agent.net, name=agent.name), agent.make_env, levels, concept, sites=list(options.sites),
-            kernels=options.kernels, random_policies=_untrained(agent), planner=planner,
-            per_level=options.per_level, seeds=options.seeds, seed=options.seed,
-            on_progress=lambda fraction, text: on_progress(fraction, 1, text),
+        tables = probe_tables(
+            opened, agent.make_env, levels, concepts, sites=list(options.sites), kernels=options.kernels,
+            readouts=options.readouts, random_policies=_untrained(agent), clone=_clone(agent, options),
+            geometry=observation_geometry(observation=task.observation), per_level=options.per_level,
+            description_length=options.mdl, seeds=options.seeds, seed=options.seed,
+            on_progress=lambda share, text: on_progress(share, 1, text), **planners,
         )  # fmt: skip
+    for concept in concepts:
+        if concept.name not in tables:
+            say(f"Note: '{concept.name}' has one and the same label on these levels; it was left out.")
+    shown = [table for table in tables.values() if _rows(table.rows, options)]
+    if not shown:
+        raise ArgumentError(f"--concept {' '.join(options.concept)}: nothing to read by {options.source} labels here.")
+    return shown
 
 
 def _untrained(agent: Agent) -> list[Policy]:
@@ -107,6 +157,16 @@ def _untrained(agent: Agent) -> list[Policy]:
     return [untrained_net(agent.recipe, agent.make_env, levels, seed=seed) for seed in range(1, NUM_RANDOM_NETS + 1)]
 
 
+def _clone(agent: Agent, options: Probe) -> Policy | None:
+    from planprobe.subjects.training.imitate import clone_policy
+
+    if not options.clone:
+        return None
+    net, agreement = clone_policy(agent.net, agent.make_env, agent.levels("train", NUM_CLONE_LEVELS), seed=options.seed)
+    say(f"The clone takes the agent's action on {agreement:.0%} of unseen states.")
+    return net
+
+
 def _rows(rows: list[Row], options: Probe) -> list[Row]:
     return [row for row in rows if row["labels"] == options.source]
 
@@ -114,13 +174,50 @@ def _rows(rows: list[Row], options: Probe) -> list[Row]:
 def _record(agent: Agent, table: ProbeTable, options: Probe) -> dict:
     return {
         "agent": agent.name, "concept": table.concept, "classes": list(table.class_names), "source": options.source,
-        "num_levels": table.num_levels, "num_states": table.num_states, "solve_rate": table.solve_rate,
-        "rows": _rows(table.rows, options), "by_horizon": _rows(table.by_horizon, options),
-        "subsets": _rows(table.subsets, options), "notes": table.notes,
+        "measure": table.measure, "num_levels": table.num_levels, "num_states": table.num_states,
+        "solve_rate": table.solve_rate, "rows": _rows(table.rows, options),
+        "by_horizon": _rows(table.by_horizon, options), "subsets": _rows(table.subsets, options), "notes": table.notes,
     }  # fmt: skip
 
 
-def _short(row: Row) -> Row:
+def _write(folder: Path, agent: Agent, tables: list[ProbeTable], options: Probe) -> None:
+    """cells, horizons and subsets of all tables, with what is needed to make them again."""
+    import planprobe
+    from planprobe.core.store import write_atomic, write_json
+
+    levels = agent.levels(options.levels, options.num_levels)
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()}
+    provenance = {
+        "agent": agent.name, "version": planprobe.__version__, "level_hash": levels.hash(),
+        "options": {name: value for name, value in settings.items() if name not in ("out", "json", "threads")},
+    }  # fmt: skip
+    for name in ("rows", "by_horizon", "subsets"):
+        rows = [row for table in tables for row in getattr(table, name)]
+        if rows:
+            write_atomic(
+                folder / f"{'cells' if name == 'rows' else name}.parquet", lambda path, r=rows: _parquet(path, r)
+            )
+    write_json(folder / "probes.json", provenance | {"tables": [_record(agent, table, options) for table in tables]})
+
+
+def _parquet(path: str, rows: list[Row]) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = dict.fromkeys(key for row in rows for key in row)
+    table = pyarrow.table({column: [row.get(column) for row in rows] for column in columns})
+    pyarrow.parquet.write_table(table, path)
+
+
+def _print(agent: Agent, table: ProbeTable, options: Probe) -> None:
+    title = f"{agent.name}: {table.concept}, {options.source} labels"
+    print_table((_short(row, table.measure) for row in _rows(table.rows, options)), title=title)
+    say(f"{table.num_states} states of {table.num_levels} levels; the agent solves {table.solve_rate:.0%} of them.")
+    for note in table.notes:
+        say(f"Note: {note}")
+
+
+def _short(row: Row, measure: str) -> Row:
     """What fits on a line; --json has all of it."""
 
     def interval(name: str) -> str:
@@ -128,7 +225,8 @@ def _short(row: Row) -> Row:
         value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
         return f"{value}  [{low}, {high}]"
 
+    score = "macro-F1" if measure == "macro_f1" else "R²"
     return {
-        "site": row["site"], "kernel": row["kernel"], "macro-F1": interval("macro_f1"),
+        "site": row["site"], "read-out": row["readout"], score: interval(measure),
         "best control": row["best_control"], "beyond it": interval("delta"), "p (Holm)": row["p_holm"],
     }  # fmt: skip

@@ -5,11 +5,13 @@
 | observation_1x1, _3x3 | the observation in windows of that size | do the surroundings give the class away? |
 | observation_full | D principal components of the observation, centred on the square | do D numbers about the board? |
 | history_1x1, _3x3, _full | the same over the last K observations | does remembering what was seen? |
+| geometry_1x1, _3x3 | the observation and, on each square, which moves lead to the goal | does the map alone? |
 | random_weights_* | the same site of an untrained net on the same trajectories | do architecture and board? |
 | shuffled_labels | the probe itself, on the label maps of other levels | do base rates and capacity? |
 | control_task | the probe itself, on a random, fixed class for each (square, content) | does it memorise? |
 | majority | the most frequent class everywhere | do base rates? |
 | twin | the best layer of a memoryless net trained on the same task | does one pass through a net? |
+| clone | the best layer of a memoryless net that imitates the agent | does what it does now? |
 
 D is the number of features of the probe that stands beside it: equal capacity. All are fitted, chosen and scored on the
 same rows and splits as the probe.
@@ -33,10 +35,10 @@ from planprobe.core.rng import draw_bits, draw_uniform
 from planprobe.instruments.square_rows import SquareRows
 
 SAME_LABELS = (
-    "observation_1x1", "observation_3x3", "observation_full", "history_1x1", "history_3x3", "history_full",
-    "random_weights", "twin", "majority",
+    "observation", "history", "geometry", "random_weights", "twin", "clone", "majority",
 )  # fmt: skip
-"""Controls that predict the concept itself from something else; the others read the activations for other labels."""
+"""Names that begin so predict the concept itself from something else; the others read the activations for other labels.
+"""
 
 SHUFFLED, CONTROL_TASK = "shuffled_labels", "control_task"
 

@@ -1,4 +1,4 @@
-"""Scores of a classifier from confusion counts: one number a table, however many tables there are.
+"""Scores of a classifier from confusion counts, and of predicted numbers from moments, however many tables there are.
 
 Papers call different things 'F1', so the five common scores stand side by side, and each takes counts of shape
 (..., K, K): true class by row, predicted class by column, class 0 = never. Counts add up, so a score on any set of
@@ -103,6 +103,56 @@ METRICS: dict[str, Metric] = {
 }
 
 
+def count_moments(
+    true: Tensor, predicted: Tensor, *, level_index: Tensor | None = None, num_levels: int = 1
+) -> np.ndarray:
+    """Sums over the rows of each level that R² and correlation are made of: (num_levels, V, 6) float64.
+
+    The six: rows, sum of y, of y², of the prediction p, of p², of y p.
+
+    Args: true, predicted (N, V) numbers, rows with nan in `true` left out; level_index (N,).
+    Raises: ShapeError (the inputs disagree).
+    """
+    level_index = torch.zeros(len(true), dtype=torch.int64) if level_index is None else level_index
+    if true.ndim != 2 or predicted.shape != true.shape or level_index.shape != true.shape[:1]:
+        raise ShapeError(
+            f"true {tuple(true.shape)}, predicted {tuple(predicted.shape)}, level_index {tuple(level_index.shape)}: "
+            "need (N, V), (N, V), (N,)."
+        )
+    is_row = ~true.isnan().any(1)
+    y, p = true[is_row].double(), predicted[is_row].double()
+    parts = torch.stack([torch.ones_like(y), y, y * y, p, p * p, y * p], dim=-1)
+    sums = torch.zeros(num_levels, *parts.shape[1:], dtype=torch.float64, device=parts.device)
+    return sums.index_add_(0, level_index[is_row], parts).cpu().numpy()
+
+
+def r_squared(moments: np.ndarray) -> np.ndarray:
+    """1 - squared error over the variance about the mean, (...), mean over V numbers; moments (..., V, 6).
+
+    0 for predicting the mean of these very rows, negative below that; nan without two different values.
+    """
+    n, y, yy, _, pp, yp = np.moveaxis(np.asarray(moments, dtype=np.float64), -1, 0)
+    spread = yy - _divide(y * y, n)
+    return _mean_known(_divide(spread - (yy - 2 * yp + pp), np.where(spread > 1e-9 * yy, spread, 0.0), floor=0.0))
+
+
+def correlation(moments: np.ndarray) -> np.ndarray:
+    """Pearson's r between prediction and truth, (...), mean over V numbers; nan where either is constant."""
+    n, y, yy, p, pp, yp = np.moveaxis(np.asarray(moments, dtype=np.float64), -1, 0)
+    spread_y, spread_p = yy - _divide(y * y, n), pp - _divide(p * p, n)
+    product = np.where((spread_y > 1e-9 * yy) & (spread_p > 1e-9 * pp), spread_y * spread_p, 0.0)
+    return _mean_known(_divide(yp - _divide(y * p, n), np.sqrt(np.maximum(product, 0.0)), floor=0.0))
+
+
+NUMBER_METRICS: dict[str, Metric] = {"r2": r_squared, "correlation": correlation}
+
+
+def _mean_known(values: np.ndarray) -> np.ndarray:
+    """Mean over the last axis, nan left out; nan where all are."""
+    known = ~np.isnan(values)
+    return _divide(np.where(known, values, 0.0).sum(-1), known.sum(-1))
+
+
 def _margins(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows of each class that were right, true and predicted, (..., K) each."""
     counts = np.asarray(confusions, dtype=np.float64)
@@ -118,6 +168,7 @@ def _class_f1(confusions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return 2 * right / np.maximum(either, 1), either > 0
 
 
-def _divide(above: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """above / below, nan where below is 0."""
-    return np.where(below > 0, above / np.maximum(below, 1), np.nan)
+def _divide(above: np.ndarray, below: np.ndarray, *, floor: float = 1.0) -> np.ndarray:
+    """above / below, nan where below is 0. floor: least divisor there is, 1 for counts."""
+    safe = np.where(below > 0, np.maximum(below, floor), 1.0)
+    return np.where(below > 0, above / safe, np.nan)

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from torch import Tensor
 
 from planprobe.core.records import Effect, Row
 from planprobe.instruments.addresses import tick_and_layer
 from planprobe.instruments.controls import CONTROL_TASK, SAME_LABELS
-from planprobe.instruments.metrics import METRICS, macro_f1
-from planprobe.instruments.probes import ProbeResult
 from planprobe.instruments.scoreboard import BINS, SIDES, Scoreboard, Tally
 from planprobe.instruments.stats import Statistic, bootstrap_table, difference_table, holm, ratio
 
-UNIT = "macro-F1"
+
+class FittedProbe(Protocol):
+    """What a row says of the read-out behind it."""
+
+    weights: Tensor
+    l2: float
+    num_train_rows: int
+
+
+ProbeKey = tuple[str, str, int | str]
+"""Label source, site, and the side of the window or the name of a read-out of whole boards."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One cell of the table. source of labels; controls: name -> readers, of which the best on valid counts."""
+    """One cell of the table.
+
+    source of labels; kernel: side of the window, or the name of a read-out of whole boards; controls: name -> readers,
+    of which the best on valid counts.
+    """
 
     source: str
     site: str
-    kernel: int
+    kernel: int | str
     controls: dict[str, list[str]]
 
     @property
@@ -42,9 +57,11 @@ class Cell:
 
     def key(self, concept: str) -> Row:
         tick, layer = tick_and_layer(self.site)
+        of_squares = isinstance(self.kernel, int)
         return {
             "concept": concept, "labels": self.source, "site": self.site, "tick": tick, "layer": layer,
-            "kernel": self.kernel,
+            "kernel": self.kernel if of_squares else None,
+            "readout": f"{self.kernel}x{self.kernel}" if of_squares else self.kernel,
         }  # fmt: skip
 
     def tally(self, board: Scoreboard) -> Tally:
@@ -57,10 +74,9 @@ class Cell:
         return " / ".join(dict.fromkeys(name_of[reader] for reader in tally.readers)), tally
 
 
-def table_rows(
-    cells: list[Cell], board: Scoreboard, probes: dict[tuple[str, str, int], ProbeResult], concept: str
-) -> list[Row]:
+def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, FittedProbe], concept: str) -> list[Row]:
     """One row a cell; p is Holm-adjusted within each label source (`p_holm`)."""
+    measure = board.measure
     tallies = [cell.tally(board) for cell in cells]
     bests = [cell.best_control(board, cell.rivals) for cell in cells]
     counts, best_counts = _stack(tallies), _stack([tally for _, tally in bests])
@@ -68,20 +84,20 @@ def table_rows(
     for row, cell, tally in zip(rows, cells, tallies, strict=True):
         probe = probes[cell.source, cell.site, cell.kernel]
         row |= {"num_features": probe.weights.shape[1], "l2": probe.l2, "num_train_rows": probe.num_train_rows}
-        row |= {"num_test_levels": len(tally.counts), "num_test_rows": int(tally.counts.sum())}
+        row |= {"num_test_levels": len(tally.counts), "num_test_rows": measure.count_rows(tally.counts)}
         row |= {"num_seeds": len(tally.test_scores), "seed_sd": _sd(tally.test_scores)}
-        row["valid_macro_f1"] = as_number(tally.valid)
-    for name, metric in METRICS.items():
+        row[f"valid_{measure.name}"] = as_number(tally.valid)
+    for name, metric in measure.metrics.items():
         _enter(rows, name, bootstrap_table(counts, metric))
-    _enter(rows, "delta", difference_table(counts, best_counts, macro_f1, unit=UNIT), with_p=True)
+    _enter(rows, "delta", difference_table(counts, best_counts, measure.score, unit=measure.unit), with_p=True)
     decoys = _stack([board.best_of(cell.source, cell.controls[CONTROL_TASK]) for cell in cells])
-    _enter(rows, "selectivity", difference_table(counts, decoys, macro_f1, unit=UNIT))
+    _enter(rows, "selectivity", difference_table(counts, decoys, measure.score, unit=measure.unit))
     for row, (name, tally) in zip(rows, bests, strict=True):
-        row["best_control"], row["best_control_valid_macro_f1"] = name, as_number(tally.valid)
+        row["best_control"], row[f"best_control_valid_{measure.name}"] = name, as_number(tally.valid)
     for name in dict.fromkeys(name for cell in cells for name in cell.controls):
         having = [(row, cell) for row, cell in zip(rows, cells, strict=True) if name in cell.controls]
         of_control = [board.best_of(cell.source, cell.controls[name]) for _, cell in having]
-        _enter([row for row, _ in having], f"control_{name}", bootstrap_table(_stack(of_control), macro_f1))
+        _enter([row for row, _ in having], f"control_{name}", bootstrap_table(_stack(of_control), measure.score))
     for source in dict.fromkeys(cell.source for cell in cells):
         of_source = [row for row in rows if row["labels"] == source]
         adjusted = holm(np.array([np.nan if row["p"] is None else row["p"] for row in of_source], dtype=float))
@@ -116,24 +132,25 @@ def horizon_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row
 
 
 def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]:
-    """Macro-F1 on part of the rows, the best control with the same labels beside it: one row a (cell, subset).
+    """The score on part of the rows, the best control with the same labels beside it: one row a (cell, subset).
 
     Subset 'sources_differ' holds the states in which the agent's way and the optimal way differ somewhere; there,
     `follows_own` and `follows_other` say how often the probe agrees with its own and with the other label source on the
     squares where the two differ.
     """
     rows: list[Row] = []
+    measure = board.measure
     tallies = [cell.tally(board) for cell in cells]
     bests = [cell.best_control(board, cell.same_label_controls) for cell in cells]
     for name in dict.fromkeys(name for tally in tallies for name in tally.subsets):
         counts = np.stack([tally.subsets[name] for tally in tallies])
         of_control = np.stack([tally.subsets[name] for _, tally in bests])
         added = [
-            {**cell.key(concept), "subset": name, "control": control, "num_rows": int(part.sum())}
+            {**cell.key(concept), "subset": name, "control": control, "num_rows": measure.count_rows(part)}
             for cell, (control, _), part in zip(cells, bests, counts, strict=True)
         ]
-        _enter_pair(added, counts, of_control, macro_f1, "macro_f1")
-        if name == "sources_differ":
+        _enter_pair(added, counts, of_control, measure.score, measure.name)
+        if name == "sources_differ" and all(SIDES in tally.recalls for tally in tallies):
             for side, column in enumerate(("follows_own", "follows_other")):
                 sides = np.stack([tally.recalls[SIDES][:, side] for tally in tallies])
                 _enter(added, column, bootstrap_table(sides, ratio))

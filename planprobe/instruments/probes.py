@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from planprobe.core.errors import ShapeError
 from planprobe.instruments.metrics import count_confusions, macro_f1
 from planprobe.instruments.softmax_regression import solve_softmax
-from planprobe.instruments.splits import Split
+from planprobe.instruments.splits import Split, check_split
 
 L2_STRENGTHS = (1e-5, 1e-4, 1e-3)
 
@@ -106,7 +106,8 @@ def fit_probes(
         l2_strengths: candidates, mean-loss scale.
         tolerance: see `solve_softmax`.
     Returns: results[s][v].
-    Raises: ShapeError (the inputs disagree about N, or a part of the split holds no row); PlanprobeError (NaN).
+    Raises: ShapeError (the inputs disagree about N, a part of the split holds no row, or a level lies in two parts);
+    PlanprobeError (NaN).
     """
     features = features if features.ndim == 3 else features[None]
     labels = torch.atleast_2d(labels).to(torch.int64)
@@ -116,6 +117,7 @@ def fit_probes(
             f"features {tuple(features.shape)}, labels {tuple(labels.shape)}, level_ids {tuple(level_ids.shape)}, split"
             f" {[int(mask.sum()) for mask in split]}: need (S, N, D), (V, N), (N,) and rows in every part of the split."
         )
+    check_split(level_ids, split)
     # a class out of range would be counted as another one
     if int(labels.max()) >= num_classes:
         raise ShapeError(f"labels go up to {int(labels.max())}, but there are {num_classes} classes.")
@@ -150,12 +152,13 @@ def _fit_set(
     scale = std[varying].median() if bool(varying.any()) else torch.ones_like(std).mean()
     train -= mean
     train /= scale
+    train, basis = into_span(train)
     num_maps, num_strengths = len(labels), len(strengths)
     solution = solve_softmax(
         train, labels[:, parts[0]], strengths.repeat(num_maps), torch.arange(num_maps).repeat_interleave(num_strengths),
         num_classes=num_classes, tolerance=tolerance,
     )  # fmt: skip
-    weights = solution.weights / scale
+    weights = (solution.weights if basis is None else solution.weights @ basis.double()) / scale
     biases = solution.biases - weights @ mean.double()
     weights, biases = weights.float(), biases.float()
     valid_scores = _scores(valid, labels[:, parts[1]], weights, biases, num_classes)
@@ -179,6 +182,18 @@ def _fit_set(
             )
         )  # fmt: skip
     return results
+
+
+def into_span(features: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Rows (N, D) in coordinates of their own span where D > N, (N, R), and the orthonormal basis (R, D) of it.
+
+    Weights outside the span would cost penalty and change no logit, so the minimum stays what it was.
+    """
+    if features.shape[1] <= len(features):
+        return features, None
+    _, scales, basis = torch.linalg.svd(features, full_matrices=False)
+    basis = basis[scales > 1e-6 * scales[0]] if bool(scales[0] > 0) else basis[:1]
+    return features @ basis.T, basis
 
 
 def _predict(features: Tensor, weights: Tensor, biases: Tensor) -> Tensor:

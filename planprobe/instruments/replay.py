@@ -12,13 +12,19 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import ShapeError
-from planprobe.instruments.concepts import States
 from planprobe.instruments.hooks import OpenedPolicy, capture, select_sites
+from planprobe.instruments.states import States
 
 
 @torch.no_grad()
 def replay(
-    opened: OpenedPolicy, observations: Tensor, states: States, sites: str | Sequence[str], *, dtype=torch.float16
+    opened: OpenedPolicy,
+    observations: Tensor,
+    states: States,
+    sites: str | Sequence[str],
+    *,
+    dtype: torch.dtype = torch.float16,
+    need_squares: bool = True,
 ) -> dict[str, Tensor]:
     """Activations of a net on chosen states of recorded episodes.
 
@@ -28,7 +34,8 @@ def replay(
     Args:
         observations: (B, T, C, H, W) as kept by `core.play.play`. states: board and step of M states.
         sites: patterns of `select_sites`. dtype of the result; float16 keeps three digits.
-    Returns: site -> (M, C, H, W).
+        need_squares: refuse sites without squares, which square probes cannot read.
+    Returns: site -> (M, C, H, W), or (M, ...) as the site is.
     Raises: UnknownSiteError; ShapeError (a chosen site has no squares).
     """
     names = select_sites(opened, sites)
@@ -54,7 +61,7 @@ def replay(
         chosen = place[states.board_ids[rows]] if memory else torch.arange(len(rows), device=rows.device)
         for name in names:
             value = cache[name][chosen, 0]
-            if value.ndim != 4:
+            if need_squares and value.ndim != 4:
                 raise ShapeError(f"site '{name}' has no squares (shape {tuple(value.shape)}); square probes need them.")
             if name not in values:
                 values[name] = torch.empty(len(states), *value.shape[1:], dtype=dtype, device=value.device)

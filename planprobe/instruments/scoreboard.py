@@ -17,7 +17,7 @@ from torch import Tensor
 
 from planprobe.core.errors import ShapeError
 from planprobe.instruments.concepts import NEVER, Labels
-from planprobe.instruments.metrics import count_confusions, macro_f1
+from planprobe.instruments.measures import Measure, leave_out
 
 STEP_BINS = {"0-1": 0, "2-4": 2, "5-9": 5, "10+": 10}
 PUSH_BINS = {"0": 0, "1": 1, "2-3": 2, "4+": 4}
@@ -31,8 +31,8 @@ BINS = {"steps": (*STEP_BINS, "never"), "pushes": (*PUSH_BINS, "never")}
 class Truth:
     """What is known about the N rows under one label source.
 
-    labels (N,) int64, -1 left out; bins[unit] (N,) int64: position in BINS[unit], -1 none; subsets[name] (N,) bool.
-    rival (N,) int64: what the other label source says, where there is one.
+    labels (N,) int64, -1 left out, or numbers (N, V), nan left out; bins[unit] (N,) int64: position in BINS[unit], -1
+    none; subsets[name] (N,) bool. rival (N,) int64: what the other label source says, where there is one.
     """
 
     labels: Tensor
@@ -45,10 +45,10 @@ class Truth:
 class Tally:
     """One reader on the levels of one or several seeds.
 
-    valid: macro-F1 on the valid rows, mean over seeds. counts (L, K, K): confusions. subsets[name] (L, K, K).
+    valid: score on the valid rows, mean over seeds. counts (L, ...): of the board's measure. subsets[name] likewise.
     recalls[unit] (L, bins, 2): rows read right, rows. With a rival source also recalls[SIDES] (L, 2, 2), over the
     squares on which the two sources differ: rows read as this source says, and as the other says.
-    readers: who was chosen in each seed. test_scores: macro-F1 by seed.
+    readers: who was chosen in each seed. test_scores: by seed.
     """
 
     valid: float
@@ -62,8 +62,8 @@ class Tally:
 class Scoreboard:
     """Tallies of readers by (label source, reader, seed). num_levels L; levels are named 0..L - 1."""
 
-    def __init__(self, num_levels: int, num_classes: int) -> None:
-        self.num_levels, self.num_classes = num_levels, num_classes
+    def __init__(self, num_levels: int, measure: Measure) -> None:
+        self.num_levels, self.measure = num_levels, measure
         self.tested = np.zeros(num_levels, dtype=bool)
         self._tallies: dict[tuple[str, str], list[Tally]] = {}
 
@@ -71,24 +71,22 @@ class Scoreboard:
         self, source: str, reader: str, truth: Truth, test_rows: Tensor, level_index: Tensor, predicted: Tensor, *,
         valid: float,
     ) -> None:  # fmt: skip
-        """Enter what a reader predicted (test rows,) in the present seed; level_index (N,) of all rows."""
+        """Enter what a reader predicted (test rows, ...) in the present seed; level_index (N,) of all rows."""
         labels, levels = truth.labels[test_rows], level_index[test_rows]
         self.tested[levels.unique().cpu().numpy()] = True
 
         def count(true: Tensor) -> np.ndarray:
-            return count_confusions(
-                true, predicted, num_classes=self.num_classes, level_index=levels, num_levels=self.num_levels
-            )
+            return self.measure.count(true, predicted, level_index=levels, num_levels=self.num_levels)
 
         counts = count(labels)
-        subsets = {name: count(labels.masked_fill(~mask[test_rows], -1)) for name, mask in truth.subsets.items()}
+        subsets = {name: count(leave_out(labels, ~mask[test_rows])) for name, mask in truth.subsets.items()}
         recalls = {
             unit: _recall_counts(bins[test_rows], labels, predicted, levels, len(BINS[unit]), self.num_levels)
             for unit, bins in truth.bins.items()
         }
         if truth.rival is not None:
             recalls[SIDES] = _side_counts(labels, truth.rival[test_rows], predicted, levels, self.num_levels)
-        score = float(macro_f1(counts.sum(0)))
+        score = float(self.measure.score(counts.sum(0)))
         tally = Tally(valid, counts, subsets, recalls, (reader,), (score,))
         self._tallies.setdefault((source, reader), []).append(tally)
 

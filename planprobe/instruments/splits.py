@@ -49,3 +49,19 @@ def split_by_level(
     rank = draw_bits(seed, levels).argsort(stable=True).argsort()
     train, test = rank < num_train, rank >= len(levels) - num_test
     return Split(*(part[level_of_row] for part in (train, ~train & ~test, test)))
+
+
+def check_split(level_ids: Tensor, split: Split) -> None:
+    """Refuse a split of one's own that tears a level apart.
+
+    Neighbouring steps of a level are near-copies: with some of them on each side any probe looks good.
+    Raises: ShapeError.
+    """
+    train, valid, test = (level_ids[mask].unique() for mask in split)
+    torn = torch.cat([train, valid, test])
+    if len(torn) > len(torn.unique()):
+        shared = int((torn.unique(return_counts=True)[1] > 1).sum())
+        raise ShapeError(
+            f"{shared} levels have rows in more than one part of this split; a level stays on one side.\n"
+            "  Next: split_by_level(level_ids)."
+        )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
+import pyarrow.parquet
 import pytest
 
 QUICK = ("--num-levels", 24, "--per-level", 1)
@@ -24,6 +28,9 @@ def test_json_holds_the_rows_of_the_asked_labels(cli, maze_agent):
         (("--num-levels", 4), "TooFewLevelsError", ""),
         (("--kernels", 2), "ArgumentError", "odd"),
         (("--num-levels", 0), "ArgumentError", "--num-levels"),
+        (("--levels", "train"), "ArgumentError", "the agent knows these levels"),
+        (("--readouts", "pool"), "ArgumentError", "pooled"),
+        (("--concept", "next-box", "--num-levels", 12), "ArgumentError", "nothing to read"),
     ],
 )
 def test_what_cannot_be_probed(cli, maze_agent, arguments, error, says):
@@ -32,3 +39,20 @@ def test_what_cannot_be_probed(cli, maze_agent, arguments, error, says):
     assert result.out == ""
     assert result.err.startswith(error)
     assert says in result.err
+
+
+def test_several_concepts_are_written(cli, maze_agent):
+    result = cli(
+        "probe", maze_agent, "--num-levels", 20, "--per-level", 1, "--concept", "agent-visit", "steps-left",
+        "action-ahead-1", "box-visit", "--source", "optimal", "--readouts", "pooled", "--out", "found", "--json",
+    )  # fmt: skip
+    assert result.code == 0, result.err
+    assert "'box-visit' has one and the same label" in result.err
+    assert [table["concept"] for table in result.json["tables"]] == ["agent-visit", "steps-left", "action-ahead-1"]
+    cells = pyarrow.parquet.read_table("found/cells.parquet").to_pylist()
+    assert {row["concept"] for row in cells} == {"agent-visit", "steps-left", "action-ahead-1"}
+    assert {row["labels"] for row in cells} == {"behaviour", "optimal"}
+    record = json.loads(Path("found/probes.json").read_text())
+    assert record["tables"] == result.json["tables"]
+    assert record["options"]["num_levels"] == 20
+    assert record["level_hash"]

@@ -13,6 +13,7 @@ from planprobe.core.errors import ShapeError, TooFewLevelsError, UnknownConceptE
 from planprobe.instruments.concepts import Labels
 from planprobe.instruments.detectors import decodable_plan
 from planprobe.instruments.hooks import open_policy
+from planprobe.instruments.measures import class_measure
 from planprobe.instruments.probe_table import fit_site_probes, probe_table
 from planprobe.instruments.scoreboard import Scoreboard, Truth, bin_horizon, differing_states, make_truth
 from planprobe.subjects.envs.generate_maze import generate_mazes
@@ -237,7 +238,7 @@ def test_bins_of_the_horizon():
 
 
 def test_the_best_reader_is_chosen_on_valid_seed_by_seed():
-    board = Scoreboard(num_levels=3, num_classes=2)
+    board = Scoreboard(num_levels=3, measure=class_measure(2))
     truth = Truth(torch.tensor([0, 1, 0, 1, 0, 1]))
     level_index = torch.tensor([0, 0, 1, 1, 2, 2])
     right, wrong = torch.tensor([0, 1]), torch.tensor([1, 0])
@@ -253,7 +254,7 @@ def test_the_best_reader_is_chosen_on_valid_seed_by_seed():
 def test_sides_are_counted_where_the_sources_differ():
     labels, rival = torch.tensor([1, 1, 2, -1, 0]), torch.tensor([1, 2, 0, 1, 1])
     truth = make_truth(labels, labels, torch.zeros(5), subsets={}, rival=rival)
-    board = Scoreboard(num_levels=1, num_classes=3)
+    board = Scoreboard(num_levels=1, measure=class_measure(3))
     predicted = torch.tensor([1, 1, 0, 1, 2])
     board.add("behaviour", "a", truth, torch.arange(5), torch.zeros(5, dtype=torch.int64), predicted, valid=0.0)
     assert board.best_of("behaviour", ["a"]).recalls["sides"].tolist() == [[[1.0, 3.0], [1.0, 3.0]]]

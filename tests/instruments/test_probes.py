@@ -82,6 +82,36 @@ def test_absent_class_and_constant_feature_do_no_harm():
     assert float((x.double() @ solution.weights[0].T + solution.biases[0]).softmax(1)[:, 4].max()) < 1e-3
 
 
+def test_more_features_than_rows_have_the_same_minimum():
+    x, y = draw(150, 400)
+    levels = levels_of(150, per_level=5)
+    split = split_by_level(levels)
+    probe = fit_probe(x, y, level_ids=levels, split=split, num_classes=CLASSES, l2_strengths=(1e-2,), tolerance=1e-9)
+    train = x[split.train]
+    scaled = (train - train.mean(0)) / train.std(0, correction=0).median()
+    oracle = LogisticRegression(C=1 / (len(train) * 1e-2), tol=1e-9, max_iter=5000).fit(scaled, y[split.train])
+    weights, biases = torch.tensor(oracle.coef_).double(), torch.tensor(oracle.intercept_).double()
+    wanted = penalised_loss(scaled, y[split.train], weights, biases, 1e-2)
+    assert probe.loss == pytest.approx(wanted, abs=1e-5)
+    assert probe.weights.shape == (CLASSES, 400)
+    predicted = scaled.double() @ weights.T + biases
+    assert torch.allclose(probe.logits(train).softmax(1).double(), predicted.softmax(1), atol=2e-3)
+
+
+def test_two_classes_are_a_binary_probe():
+    """Two columns of opposite weights share a penalty that scikit-learn puts on their difference."""
+    x, y = draw()
+    y = (y > 0).long()
+    solution = solve_softmax(x, y[None], torch.tensor([1e-3]), torch.zeros(1, dtype=torch.int64), num_classes=2)
+    oracle = LogisticRegression(C=2 / (len(y) * 1e-3), tol=1e-9, max_iter=5000).fit(x.double().numpy(), y.numpy())
+    ours = solution.weights[0, 1] - solution.weights[0, 0]
+    assert torch.allclose(ours, torch.tensor(oracle.coef_[0]), atol=2e-2)
+    half = torch.tensor(oracle.coef_) / 2
+    bias = torch.tensor(oracle.intercept_) / 2
+    wanted = penalised_loss(x, y, torch.cat([-half, half]), torch.cat([-bias, bias]), 1e-3)
+    assert float(solution.losses[0]) == pytest.approx(wanted, abs=1e-5)
+
+
 # probes -----------------------------------------------------------------------------------------------------------
 def planted(num_rows=6000, width=16, *, noise=0.3, seed=0):
     """Every class has its own direction; levels differ by an offset that says nothing."""

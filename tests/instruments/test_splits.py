@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from planprobe.core.errors import ShapeError, TooFewLevelsError
-from planprobe.instruments.splits import split_by_level
+from planprobe.instruments.splits import Split, check_split, split_by_level
 
 
 def make_rows(num_levels, seed=0):
@@ -55,3 +55,11 @@ def test_fractions_that_mean_nothing_are_refused(fractions):
 def test_level_ids_of_another_shape_are_refused():
     with pytest.raises(ShapeError):
         split_by_level(torch.zeros(4, 5, dtype=torch.int64))
+
+
+def test_a_split_by_step_is_refused():
+    rows = make_rows(40)
+    check_split(rows, split_by_level(rows))
+    by_step = torch.arange(len(rows)) % 3
+    with pytest.raises(ShapeError, match="stays on one side"):
+        check_split(rows, Split(by_step == 0, by_step == 1, by_step == 2))

@@ -1,20 +1,32 @@
 """The scorecard of agents with trials: rows worked by hand, controls, reference players beside the agent."""
 
+import itertools
 import json
 import math
 
 import pytest
 import torch
 
-from planprobe.core.play_trials import play_trials
+from planprobe.core.play_trials import TrialRollout, play_trials
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
 from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
-from planprobe.subjects.envs.trial_catalog import make_trial_env
+from planprobe.subjects.envs.trial_catalog import TRIAL_KINDS, make_trial_env, trial_class, with_small_bank
 from planprobe.subjects.envs.trial_inputs import Inputs
+from planprobe.subjects.envs.two_step import TwoStepTask
 from planprobe.subjects.references.bandit_values import bayes_values, policy_divergence
 from planprobe.subjects.references.catalog import BAYES, THOMPSON, reference_players
-from planprobe.subjects.trial_measures import DIVERGENCE, INFORMATIVE_FIRST, divergence_rows, task_rows
+from planprobe.subjects.references.play import play_reference
+from planprobe.subjects.references.two_step_players import ModelFreePlayer, OneBackPlayer, play_rounds, stay_table
+from planprobe.subjects.trial_measures import (
+    DIVERGENCE,
+    INFORMATIVE_FIRST,
+    divergence_rows,
+    first_walks,
+    score_second_paths,
+    stay_interval,
+    task_rows,
+)
 from planprobe.subjects.trial_scores import (
     LENGTH,
     LENGTH_RATIO,
@@ -24,6 +36,7 @@ from planprobe.subjects.trial_scores import (
     find_trial_score,
     hash_trials,
     ratio_interval,
+    return_rows,
     score_trials,
     trial_conditions,
 )
@@ -100,6 +113,53 @@ def test_the_informative_arm_has_a_row_of_its_own():
     assert rows[0]["value"] == pytest.approx(1 / 11)
 
 
+def test_a_second_path_is_compared_with_the_loop_erased_first():
+    """A searcher that walks shortest paths once it knows: shorter wherever its loop-erased search was not shortest."""
+    walls = torch.tensor(
+        [[1, 1, 1, 1, 1], [1, 0, 0, 0, 1], [1, 0, 1, 0, 1], [1, 0, 0, 0, 1], [1, 1, 1, 1, 1]], dtype=torch.bool
+    )
+    # start 6, goal 8: round the block the long way, with a step back, then straight; and straight twice
+    long, straight = [6, 11, 6, 11, 16, 17, 18, 13, 8], [6, 7, 8]
+    rollout = make_rollout([(long, straight), (straight, straight), (straight, long)], walls, goal=8)
+    assert first_walks(rollout)[0, :9].tolist() == long
+    assert first_walks(rollout)[1].tolist() == [6, 7, 8] + [-1] * (first_walks(rollout).shape[1] - 3)
+    shorter, shortenable = score_second_paths(rollout)
+    assert (shorter["value"], shortenable["value"]) == (pytest.approx(1 / 3), pytest.approx(1 / 3))
+    assert shorter["n"] == 3
+
+
+def make_rollout(trials, walls, *, goal):
+    """Two walks a trial, as `play_trials` writes them down."""
+    num_steps = max(len(first) + len(second) - 2 for first, second in trials)
+    shape = (len(trials), num_steps)
+    before, after, episodes = (torch.full(shape, fill) for fill in (0, 0, 1))
+    active = torch.zeros(shape, dtype=torch.bool)
+    for row, walks in enumerate(trials):
+        t = 0
+        for number, walk in enumerate(walks):
+            for here, there in itertools.pairwise(walk):
+                before[row, t], after[row, t], episodes[row, t], active[row, t] = here, there, number, True
+                t += 1
+    lengths = torch.tensor([[len(walk) - 1 for walk in walks] for walks in trials])
+    blank = torch.zeros(shape)
+    latents = {"walls": walls.expand(len(trials), -1, -1), "goal": torch.full((len(trials),), goal)}
+    return TrialRollout(
+        actions=before, rewards=blank, episodes=episodes, active=active, episode_done=active, logits=blank,
+        values=blank, latents=latents, episode_returns=lengths.float(), episode_lengths=lengths, success=lengths > 0,
+        extras={"square_before": before, "square": after},
+    )  # fmt: skip
+
+
+def test_the_stay_interaction_of_known_players():
+    """The one-back table stays after common-paid and rare-unpaid for certain: 2, whatever trial is left out."""
+    task = TwoStepTask(num_rounds=60)
+    rounds = play_rounds(OneBackPlayer(), task, 20)
+    assert stay_interval(*rounds) == pytest.approx((2.0, 2.0, 2.0, 20))
+    value, low, high, _ = stay_interval(*play_rounds(ModelFreePlayer(), task, 60))
+    assert value == stay_table(*play_rounds(ModelFreePlayer(), task, 60)).interaction
+    assert low < value < high
+
+
 def test_rows_of_two_episodes_by_hand():
     """Random walks to a goal: every row against its definition on the same trials."""
     env = make_trial_env(HiddenGoalTask(size=3, episode_steps=4), Inputs(), 50)
@@ -150,6 +210,19 @@ def test_scores_are_json_and_come_out_again():
     assert played >= {(name, "kept") for name in reference_players(task)}
     assert len(trial_conditions(2)) == 6
     assert len(trial_conditions(1)) == 4
+
+
+@pytest.mark.parametrize("kind", TRIAL_KINDS)
+def test_reference_players_play_their_task(kind):
+    """Each on ten trials: a row for every episode, and a name that says so of those that are told the answer."""
+    task = with_small_bank(trial_class(kind)())
+    players = reference_players(task)
+    assert bool(players) == (kind != "sokoban-trial"), "the solver of Sokoban trials takes too long for a scorecard"
+    for name, player in players.items():
+        returns = play_reference(player, task, 10)
+        assert bool(returns.isfinite().all())
+        assert len(return_rows(returns, policy=name)) == (1 if returns.shape[1] == 1 else 1 + returns.shape[1])
+        assert ("Oracle" in type(player).__name__) == (name == "oracle")
 
 
 def test_the_hash_is_of_the_trials():

@@ -31,12 +31,12 @@ REGISTERED_TRIALS: dict[str, dict[str, Any]] = {
     "planprobe/TwoStep-v0": {"task": "two-step"},
     "planprobe/Causal-v0": {"task": "causal"},
     "planprobe/Timing-v0": {"task": "timing"},
+    "planprobe/Regression-v0": {"task": "regression"},
     "planprobe/HiddenGoal5-v0": {"task": "hidden-goal"},
     "planprobe/Doors-v0": {"task": "doors"},
     "planprobe/MazeTrial7-v0": {"task": "maze-trial"},
     "planprobe/SokobanTrial7-v0": {"task": "sokoban-trial"},
 }
-"""Every task but the regression, which is no decision."""
 
 METADATA: dict[str, Any] = {"render_modes": []}
 _BOUND = 1e6  # of observations: gymnasium's checker takes an infinite one for a mistake

@@ -9,7 +9,7 @@ for the query of each step, (B, T, heads, keys) once captured.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -60,9 +60,9 @@ class Transformer(Net):
         self.size_free = False
         self.encoder = nn.Linear(planes * board[0] * board[1], channels)
         self.positions = nn.Parameter(0.02 * torch.randn(context, channels))
+        self.hook_pos_embed = nn.Identity()
         self.blocks = nn.ModuleList(Block(channels, num_heads) for _ in range(num_layers))
         self.ln_final = nn.LayerNorm(channels)
-        self.hook_pos_embed = nn.Identity()
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         shape = (num_boards, self.num_heads, self.context, self.channels // self.num_heads)
@@ -121,10 +121,10 @@ class Block(nn.Module):
 
     def __init__(self, channels: int, num_heads: int) -> None:
         super().__init__()
-        self.ln1, self.ln2 = nn.LayerNorm(channels), nn.LayerNorm(channels)
-        self.attn, self.mlp = Attention(channels, num_heads), MLPBlock(channels)
-        for name in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"):
-            self.add_module(f"hook_{name}", nn.Identity())
+        self.hook_resid_pre, self.ln1, self.attn = nn.Identity(), nn.LayerNorm(channels), Attention(channels, num_heads)
+        self.hook_attn_out, self.hook_resid_mid = nn.Identity(), nn.Identity()
+        self.ln2, self.mlp = nn.LayerNorm(channels), MLPBlock(channels)
+        self.hook_mlp_out, self.hook_resid_post = nn.Identity(), nn.Identity()
 
     def step(
         self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor, may_see: Tensor
@@ -150,10 +150,13 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.qkv, self.out = nn.Linear(channels, 3 * channels), nn.Linear(channels, channels)
-        for name in ("q", "k", "v", "attn_scores", "pattern", "z"):
-            self.add_module(f"hook_{name}", nn.Identity())
+        self.hook_q, self.hook_k, self.hook_v = nn.Identity(), nn.Identity(), nn.Identity()
+        self.hook_attn_scores, self.hook_pattern, self.hook_z = nn.Identity(), nn.Identity(), nn.Identity()
 
-    def step(self, x, keys, values, position, may_see):
+    def step(
+        self, x: Tensor, keys: Tensor, values: Tensor, position: Tensor, may_see: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """What one step reads (B, C), and the caches with it in; arguments of `Block.step`."""
         q, k, v = self._project(x)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         keys, values = _put(keys, position, k), _put(values, position, v)
@@ -163,7 +166,8 @@ class Attention(nn.Module):
         z = self.hook_z((pattern[..., None, :] @ values).squeeze(-2))
         return self.out(z.flatten(1)), keys, values
 
-    def unroll(self, x, keys, values, may_see):
+    def unroll(self, x: Tensor, keys: Tensor, values: Tensor, may_see: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What T steps read (B, T, C), and their keys and values; arguments of `Block.unroll`."""
         q, k, v = (part.transpose(1, 2) for part in self._project(x))
         z = F.scaled_dot_product_attention(
             q, torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2), attn_mask=may_see[:, None]
@@ -183,7 +187,8 @@ class MLPBlock(nn.Module):
         self.widen, self.narrow = nn.Linear(channels, 4 * channels), nn.Linear(4 * channels, channels)
         self.hook_pre, self.hook_post = nn.Identity(), nn.Identity()
 
-    def forward(self, x: Tensor, tapped) -> Tensor:
+    def forward(self, x: Tensor, tapped: Callable[[nn.Module, Tensor], Tensor]) -> Tensor:
+        """x (..., C) -> the same; `tapped(hook, value)` runs a hook, or does not."""
         return self.narrow(tapped(self.hook_post, F.gelu(tapped(self.hook_pre, self.widen(x)))))
 
 

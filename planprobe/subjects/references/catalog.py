@@ -6,8 +6,6 @@ import math
 from typing import Any
 
 from planprobe.subjects.envs.bandit import BanditTask
-from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
-from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
 from planprobe.subjects.references.play import Player
 
 BAYES, THOMPSON, GREEDY = "Bayes-optimal", "Thompson", "greedy posterior mean"
@@ -15,21 +13,13 @@ MAX_COUNTS = 500_000  # with more, tables take longer than all the rest of a sco
 
 
 def reference_players(task: Any) -> dict[str, Player]:
-    """Players of a task by name; none where none is written down."""
-    if isinstance(task, BanditTask):
-        return _bandit_players(task)
-    if isinstance(task, InformativeBanditTask):
-        from planprobe.subjects.references.bandit_players import BeliefPlayer, InformativeBayesPlayer
-
-        return {BAYES: InformativeBayesPlayer(), THOMPSON: BeliefPlayer("thompson")}
-    if isinstance(task, HiddenGoalTask):
-        from planprobe.subjects.references import goal_players
-
-        return {
-            "sweep": goal_players.SweepPlayer(), "PSRL": goal_players.PosteriorSamplingPlayer(),
-            "Thompson each step": goal_players.StepSamplingPlayer(), "oracle": goal_players.OraclePlayer(),
-        }  # fmt: skip
-    return {}
+    """Players of a task by name; none where none is written down, or where one takes longer than an agent to play."""
+    makers = {
+        "bandit": _bandit_players, "informative-bandit": _informative_players, "two-step": _two_step_players,
+        "causal": _causal_players, "tabular-mdp": _mdp_players, "hidden-goal": _goal_players, "doors": _door_players,
+        "maze-trial": _maze_players, "timing": _timing_players, "regression": _regression_players,
+    }  # fmt: skip
+    return makers[task.kind](task) if task.kind in makers else {}
 
 
 def has_bayes_table(task: Any) -> bool:
@@ -39,7 +29,7 @@ def has_bayes_table(task: Any) -> bool:
     return math.comb(2 * task.num_arms + task.num_pulls, task.num_pulls) <= MAX_COUNTS
 
 
-def _bandit_players(task: BanditTask) -> dict[str, Player]:
+def _bandit_players(task: Any) -> dict[str, Player]:
     from planprobe.subjects.references.bandit_players import BeliefPlayer, CountPlayer
     from planprobe.subjects.references.bandit_values import bayes_values
 
@@ -47,3 +37,72 @@ def _bandit_players(task: BanditTask) -> dict[str, Player]:
     if has_bayes_table(task):
         players = {BAYES: CountPlayer(bayes_values(task.num_arms, task.num_pulls).policy), **players}
     return players
+
+
+def _informative_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references.bandit_players import BeliefPlayer, InformativeBayesPlayer
+
+    return {BAYES: InformativeBayesPlayer(), THOMPSON: BeliefPlayer("thompson")}
+
+
+def _two_step_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references import two_step_players as players
+
+    return {
+        BAYES: players.TwoStepBeliefPlayer("greedy"), THOMPSON: players.TwoStepBeliefPlayer("thompson"),
+        "model-based": players.ModelBasedPlayer(), "model-free": players.ModelFreePlayer(),
+        "one-back table": players.OneBackPlayer(),
+    }  # fmt: skip
+
+
+def _causal_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references.causal_players import CAUSAL_RULES, CausalPlayer
+
+    return {f"exact posterior, {rule} exploration": CausalPlayer(rule) for rule in CAUSAL_RULES}
+
+
+def _mdp_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references.mdp_players import MdpOraclePlayer, MdpPlayer
+
+    return {
+        GREEDY: MdpPlayer("greedy"), "PSRL": MdpPlayer("psrl"), "Thompson each step": MdpPlayer("thompson"),
+        "oracle": MdpOraclePlayer(),
+    }  # fmt: skip
+
+
+def _timing_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references import timing_players as players
+
+    return {"counting": players.CountingPlayer(), "walking, without memory": players.WalkingPlayer()}
+
+
+def _regression_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references.regression_players import RegressionBayesPlayer
+
+    return {BAYES: RegressionBayesPlayer()}
+
+
+def _goal_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references import goal_players as players
+
+    return {
+        "sweep": players.SweepPlayer(), "PSRL": players.PosteriorSamplingPlayer(),
+        "Thompson each step": players.StepSamplingPlayer(), "oracle": players.OraclePlayer(),
+    }  # fmt: skip
+
+
+def _door_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references import door_players as players
+
+    return {
+        BAYES: players.DoorBayesPlayer(), "optimist": players.DoorGreedyPlayer(), "oracle": players.DoorOraclePlayer(),
+    }  # fmt: skip
+
+
+def _maze_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references import maze_players as players
+
+    found: dict[str, Player] = {"search, then shortest path": players.MazeSearchPlayer()}
+    if task.start == "fixed":
+        found["search, then loop-erased replay"] = players.LoopErasedReplayPlayer()
+    return found | {"oracle": players.ShortestPathOracle()}

@@ -20,7 +20,7 @@ class Batch:
     observations (T, B, C, H, W); actions (T, B) int64; log_probs, values, rewards (T, B) float32 under the acting
     policy; starts (T, B) bool: memory was reset before the step; trial_done (T, B) bool; acted (T, B) bool: the action
     had an effect (false in thinking steps); state: memory before the first step; last_value (B,) after the last.
-    episode_returns (n, E): of each episode of the n trials that ended in these steps, unscaled; a level is a trial of one.
+    episode_returns (n, E): of each episode of the n trials that ended in these steps, unscaled; levels are such trials.
     """
 
     observations: Tensor

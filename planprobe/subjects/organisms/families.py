@@ -1,0 +1,155 @@
+"""All organisms by family, with the answer that each must get: the calibration's list of known cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+from planprobe.core.errors import RecipeError, UnknownAgentError, unknown_name
+from planprobe.core.levels import LevelSet
+from planprobe.core.protocols import Policy
+from planprobe.subjects.envs.catalog import level_set_names, named_levels
+from planprobe.subjects.envs.stimuli import two_route_mazes, two_route_sokoban
+from planprobe.subjects.envs.trial_catalog import trial_class
+from planprobe.subjects.organisms.base import Style, draw_style
+from planprobe.subjects.organisms.untrained import make_untrained
+from planprobe.subjects.recipe import TaskRecipe
+
+PLANS, UNUSED, ADAPTS, DOES_NOT_PLAN = (
+    "plans", "plan present but unused", "adapts without planning", "does not plan",
+)  # fmt: skip
+SWEEP, SERIAL, SAMPLED, NO_TYPE = "parallel sweep", "serial rollout", "sampled worlds", "none"
+KNOWN_LEVELS = {"test": 600, "valid": 500, "far": 1000, "medium": 0}
+"""How many levels of each set a table knows, beside the two-route levels: those that a study asks about."""
+KNOWN_ROUTES, ROUTE_SEED = 240, 7
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is known of a family. answer: the right reading; kind: the right type where there is a plan, else 'none'.
+
+    tasks: kinds of task that it can be made for. ticks: inclusive range of ticks a step.
+    """
+
+    name: str
+    answer: str
+    kind: str
+    tasks: tuple[str, ...]
+    ticks: tuple[int, int] = (2, 4)
+
+
+BOARDS = ("maze", "sokoban")
+TASK_KINDS = (*BOARDS, "hidden-goal")
+FAMILIES = {
+    family.name: family
+    for family in (
+        Family("reflex", DOES_NOT_PLAN, NO_TYPE, BOARDS),
+        Family("table", DOES_NOT_PLAN, NO_TYPE, BOARDS),
+        Family("untrained", DOES_NOT_PLAN, NO_TYPE, BOARDS),
+        Family("bystander", UNUSED, SWEEP, BOARDS),
+        Family("wavefront", PLANS, SWEEP, BOARDS),
+        Family("one-shot", PLANS, SWEEP, ("maze",)),
+        Family("short-sighted", PLANS, SWEEP, ("maze",)),
+        Family("rollout", PLANS, SERIAL, ("maze",), ticks=(8, 12)),
+        Family("sampler", PLANS, SAMPLED, ("maze",)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Organism:
+    """One organism with its answer. policy, task: what an agent is made of; see `agent.Agent`."""
+
+    policy: Policy
+    family: str
+    task: Any
+    seed: int
+    answer: str
+    kind: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.task.kind}{getattr(self.task, 'size', '')}-s{self.seed}"
+
+
+def make_organism(family: str, task: Any, seed: int = 0, *, levels: Sequence[LevelSet] | None = None) -> Organism:
+    """Build one organism; the same arguments give the same one bit for bit.
+
+    Args: task: `TaskRecipe` of a maze or of one-box Sokoban, or the options of a task with trials. levels: what tables
+        know, in place of `known_levels(task)`.
+    Raises: UnknownAgentError (no such family); RecipeError (a family that has none for this task).
+    """
+    if family not in FAMILIES:
+        raise unknown_name("organism", family, FAMILIES, error=UnknownAgentError)
+    about = FAMILIES[family]
+    if task.kind not in about.tasks:
+        raise RecipeError(
+            f"there is no organism '{family}' for '{task.kind}': it can be made for {', '.join(about.tasks)}."
+        )
+    if isinstance(task, TaskRecipe) and (task.observation != "planes" or task.noop):
+        raise RecipeError(f"organisms see planes and have four moves, got {task.observation!r}, noop = {task.noop}.")
+    style = draw_style(seed, ticks=about.ticks)
+    policy = _make_policy(family, task, style, levels).eval()
+    return Organism(policy, family, task, seed, about.answer, about.kind)
+
+
+def named_task(kind: str, size: int = 0) -> Any:
+    """The task of an organism's name, its options at their defaults; size 0: the default one. Sokoban has one box."""
+    if kind not in TASK_KINDS:
+        raise unknown_name("task", kind, TASK_KINDS, where="organisms", error=RecipeError)
+    sizes = {"size": size} if size else {}
+    if kind == "maze":
+        return TaskRecipe(**sizes)
+    if kind == "sokoban":
+        return TaskRecipe(**({"size": 7} | sizes), kind=kind)
+    return trial_class(kind)(**sizes)
+
+
+@lru_cache(maxsize=4)
+def known_levels(task: TaskRecipe) -> tuple[LevelSet, ...]:
+    """The levels that a table knows: all that a study of this task would ask about."""
+    names = [name for name in level_set_names(task) if KNOWN_LEVELS.get(name)]
+    two_routes = two_route_mazes if task.kind == "maze" else two_route_sokoban
+    sets = [named_levels(task, name, KNOWN_LEVELS[name]) for name in names]
+    return (*sets, two_routes(KNOWN_ROUTES, size=sets[0].height, seed=ROUTE_SEED).levels)
+
+
+def _make_policy(family: str, task: Any, style: Style, levels: Sequence[LevelSet] | None) -> Any:
+    sokoban = task.kind == "sokoban"
+    shared = {"planes": 4 if sokoban else 3, "board": (task.size, task.size)}
+    if family == "untrained":
+        return make_untrained(style, **shared)
+    if family in ("table", "bystander"):
+        shared["level_sets"] = tuple(levels) if levels is not None else known_levels(task)
+    if family == "short-sighted":
+        shared["horizon"] = task.size // 2 + style.seed % 3
+    return _board_class(family, sokoban)(style=style, **shared)
+
+
+def _board_class(family: str, sokoban: bool) -> Callable[..., torch.nn.Module]:
+    match family:
+        case "reflex":
+            from planprobe.subjects.organisms.reflex import Reflex as maze
+            from planprobe.subjects.organisms.reflex import SokobanReflex as boxes
+        case "table":
+            from planprobe.subjects.organisms.table import SokobanTable as boxes
+            from planprobe.subjects.organisms.table import Table as maze
+        case "bystander":
+            from planprobe.subjects.organisms.bystander import Bystander as maze
+            from planprobe.subjects.organisms.bystander import SokobanBystander as boxes
+        case "wavefront":
+            from planprobe.subjects.organisms.sokoban_wavefront import SokobanWavefront as boxes
+            from planprobe.subjects.organisms.wavefront import Wavefront as maze
+        case "one-shot":
+            from planprobe.subjects.organisms.one_shot import OneShot as maze
+        case "short-sighted":
+            from planprobe.subjects.organisms.short_sighted import ShortSighted as maze
+        case "rollout":
+            from planprobe.subjects.organisms.rollout import Rollout as maze
+        case _:
+            from planprobe.subjects.organisms.sampler import Sampler as maze
+    return boxes if sokoban else maze

@@ -63,8 +63,8 @@ class CausalTask:
 
 
 class CausalEnv(TrialEnv):
-    """View: the last sample's variables as +1 and -1 (0 before the first), one-hot of what was held in it (variable i
-    at v is 2 i + v), one-hot of the variable held at 0 in the quiz (none before, without `early_cue`), and 1 in the quiz.
+    """View: the last sample's variables as +1 and -1 (0 before the first); one-hot of what was held in it (variable i
+    at v is 2 i + v); one-hot of the variable held at 0 in the quiz (none before, without `early_cue`); 1 in the quiz.
 
     latents: graph (B,) int64, its place in `task.graphs()`; edges (B, 3, 3) int64.
     """

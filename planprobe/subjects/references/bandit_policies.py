@@ -114,7 +114,7 @@ def _crossing(advantage: Tensor, rates: Tensor) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _beta_tables(max_pulls: int, degree: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Density and distribution function (s, f, node) of Beta(1 + s, 1 + f) at Gauss-Legendre nodes on [0, 1], weights."""
+    """Density and distribution function (s, f, node) of Beta(1 + s, 1 + f) at Gauss-Legendre nodes, and weights."""
     nodes, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
     nodes, weights = (nodes + 1) / 2, weights / 2
     a = 1.0 + np.arange(max_pulls + 1)[:, None, None]

@@ -146,9 +146,8 @@ def test_ucb1_by_hand():
 # players -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["bayes", "thompson", "greedy", "ucb1"])
 def test_players_earn_what_their_policies_are_worth(name):
-    policy = {
-        "bayes": bayes_values(2, 10).policy, "thompson": thompson_policy, "greedy": greedy_policy, "ucb1": ucb1_policy(),
-    }[name]  # fmt: skip
+    policies = {"thompson": thompson_policy, "greedy": greedy_policy, "ucb1": ucb1_policy()}
+    policy = policies.get(name, bayes_values(2, 10).policy)
     returns = play_reference(CountPlayer(policy), BanditTask(num_pulls=10), 20_000)
     error = float(returns.std()) / len(returns) ** 0.5
     assert abs(float(returns.mean()) - policy_return(policy, 2, 10)) < 3.5 * error

@@ -133,9 +133,9 @@ def _probe(agent: Agent, options: Probe) -> list[ProbeTable]:
     with progress(f"probing {agent.name}") as on_progress:
         tables = probe_tables(
             opened, agent.make_env, levels, concepts, sites=list(options.sites), kernels=options.kernels,
-            readouts=options.readouts, random_policies=_untrained(agent), clone=_clone(agent, options),
-            geometry=observation_geometry(observation=task.observation), per_level=options.per_level,
-            description_length=options.mdl, seeds=options.seeds, seed=options.seed,
+            readouts=options.readouts, random_policies=_untrained(agent), twin=_twin(agent),
+            clone=_clone(agent, options), geometry=observation_geometry(observation=task.observation),
+            per_level=options.per_level, description_length=options.mdl, seeds=options.seeds, seed=options.seed,
             on_progress=lambda share, text: on_progress(share, 1, text), **planners,
         )  # fmt: skip
     for concept in concepts:
@@ -155,6 +155,14 @@ def _untrained(agent: Agent) -> list[Policy]:
         return []
     levels = agent.levels("test", 1)
     return [untrained_net(agent.recipe, agent.make_env, levels, seed=seed) for seed in range(1, NUM_RANDOM_NETS + 1)]
+
+
+def _twin(agent: Agent) -> Policy | None:
+    """The memoryless agent of the zoo that was trained on the same levels, where there is one."""
+    from planprobe.subjects.zoo import find_twin, load_agent
+
+    name = find_twin(agent)
+    return None if name is None else load_agent(name).net
 
 
 def _clone(agent: Agent, options: Probe) -> Policy | None:

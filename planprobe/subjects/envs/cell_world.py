@@ -45,18 +45,13 @@ def walls_around(walls: Tensor) -> Tensor:
     return torch.stack(sides, dim=3).flatten(1, 2)
 
 
-def crop_walls(walls: Tensor, squares: Tensor, view_size: int) -> Tensor:
-    """The walls in a window around each agent, (N, view_size**2) float32, row by row; outside the board is wall.
+def wall_windows(walls: Tensor, view_size: int) -> Tensor:
+    """The walls around each square, (N, H, W, view_size, view_size) bool, a view of little memory; outside is wall.
 
-    Args: walls (N, H, W) bool. squares (N,) int64: where the agents stand. view_size: odd.
+    Args: walls (N, H, W) bool. view_size: odd, the square itself amidst.
     """
-    reach, width = view_size // 2, walls.shape[2]
-    padded_width = width + 2 * reach
-    padded = F.pad(walls, (reach,) * 4, value=True).flatten(1)
-    steps = torch.arange(view_size, device=walls.device)
-    window = (steps[:, None] * padded_width + steps).flatten()
-    corner = squares // width * padded_width + squares % width
-    return padded.gather(1, corner[:, None] + window).to(torch.float32)
+    padded = F.pad(walls, (view_size // 2,) * 4, value=True)
+    return padded.unfold(1, view_size, 1).unfold(2, view_size, 1)
 
 
 def one_hot_squares(squares: Tensor, num_squares: int) -> Tensor:

@@ -86,7 +86,7 @@ class HiddenGoalEnv(TrialEnv):
 
     def __init__(self, num_boards: int, task: HiddenGoalTask, **options) -> None:
         super().__init__(num_boards, num_episodes=task.num_episodes, episode_steps=task.episode_steps, **options)
-        self.task = task
+        self.task, self._noisy = task, (task.hit_rate, task.false_rate) != (1.0, 0.0)
         self.num_squares = self.num_planes = task.size**2
         grid = torch.zeros(1, task.size, task.size, dtype=torch.bool, device=self.device)
         self._next = next_squares(grid, noop=True)[0]
@@ -110,9 +110,11 @@ class HiddenGoalEnv(TrialEnv):
     def _act(self, actions: Tensor, active: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
         before = self.players
         self.players = torch.where(active, self._next[before, actions], before)
-        chance = torch.where(self.players == self.goals, self.task.hit_rate, self.task.false_rate)
-        luck = draw_uniform(self.seed, DRAW_STEP, self.board_ids, self.trials, self.episode, self.elapsed)
-        reward = torch.where(luck < chance, GOAL_REWARD, STEP_REWARD)
+        paid = self.players == self.goals
+        if self._noisy:
+            luck = draw_uniform(self.seed, DRAW_STEP, self.board_ids, self.trials, self.episode, self.elapsed)
+            paid = luck < torch.where(paid, self.task.hit_rate, self.task.false_rate)
+        reward = torch.where(paid, GOAL_REWARD, STEP_REWARD)
         return reward, torch.zeros_like(active), walk_extras(before, self.players)
 
     def _view(self) -> Tensor:

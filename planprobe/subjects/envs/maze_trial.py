@@ -20,10 +20,10 @@ from planprobe.core.rng import draw_below
 from planprobe.subjects.envs.cell_world import (
     GOAL_REWARD,
     STEP_REWARD,
-    crop_walls,
     next_squares,
     one_hot_squares,
     walk_extras,
+    wall_windows,
 )
 from planprobe.subjects.envs.generate_maze import LARGEST, SMALLEST, generate_mazes
 from planprobe.subjects.envs.routes import draw_square
@@ -126,6 +126,7 @@ class MazeTrialEnv(TrialEnv):
         self.num_planes = 2 if self.spatial else task.view_size**2
         if self.spatial:
             self.height = self.width = task.size
+        self._windows = wall_windows(self.bank, task.view_size)
         self._next, self._cells = next_squares(self.bank), cell_squares(task.size).to(self.device)
         self.level_ids = torch.zeros(num_boards, dtype=torch.int64, device=self.device)
         self.goals, self.starts = self.level_ids.clone(), self.level_ids.clone()
@@ -167,7 +168,8 @@ class MazeTrialEnv(TrialEnv):
 
     def _view(self) -> Tensor:
         if not self.spatial:
-            return crop_walls(self.walls, self.players, self.task.view_size)
+            rows, columns = self.players // self.task.size, self.players % self.task.size
+            return self._windows[self.level_ids, rows, columns].flatten(1).to(torch.float32)
         agent = one_hot_squares(self.players, self.num_squares).view(-1, self.height, self.width)
         return torch.stack([self.walls.to(torch.float32), agent], dim=1)
 

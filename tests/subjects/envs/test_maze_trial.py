@@ -9,7 +9,7 @@ import torch
 
 from planprobe.core.errors import RecipeError
 from planprobe.core.rng import draw_below
-from planprobe.subjects.envs.cell_world import GOAL_REWARD, STEP_REWARD, crop_walls, next_squares, walls_around
+from planprobe.subjects.envs.cell_world import GOAL_REWARD, STEP_REWARD, next_squares, wall_windows, walls_around
 from planprobe.subjects.envs.maze_trial import MazeTrialTask, cell_squares
 from planprobe.subjects.references.loop_erasure import erase_loops, route_lengths
 from planprobe.subjects.references.maze_players import (
@@ -40,15 +40,15 @@ class TestGeometry:
     def test_the_window_is_what_surrounds_the_agent(self, view_size):
         walls = draw_below(2, 0, torch.arange(4 * 6 * 7)).bool().view(4, 6, 7)
         squares = torch.tensor([0, 41, 17, 6])
-        views, reach = crop_walls(walls, squares, view_size), view_size // 2
+        windows, reach = wall_windows(walls, view_size), view_size // 2
         for board, square in enumerate(squares.tolist()):
             row, column = divmod(square, 7)
             expected = [
-                float(not (0 <= r < 6 and 0 <= c < 7) or bool(walls[board, r, c]))
+                bool(not (0 <= r < 6 and 0 <= c < 7) or bool(walls[board, r, c]))
                 for r in range(row - reach, row + reach + 1)
                 for c in range(column - reach, column + reach + 1)
             ]
-            assert views[board].tolist() == expected
+            assert windows[board, row, column].flatten().tolist() == expected
 
 
 class TestTrials:
@@ -111,7 +111,8 @@ class TestTrials:
         assert board.shape == (5, 2, 7, 7) and window.shape == (5, 9, 1, 1)
         assert torch.equal(board[:, 0].bool(), full.walls)
         assert board[:, 1].flatten(1).argmax(1).equal(full.players) and board[:, 1].sum() == 5
-        assert torch.equal(window.flatten(1), crop_walls(full.walls, full.players, 3))
+        around = wall_windows(full.walls, 3)[torch.arange(5), full.players // 7, full.players % 7]
+        assert torch.equal(window.view(5, 3, 3), around.float())
 
     def test_layouts_of_a_split_are_in_no_other(self):
         banks = [

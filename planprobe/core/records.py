@@ -60,6 +60,7 @@ class Verdict:
     reading: 'plans', 'plan present but unused', 'adapts without planning', 'does not plan' or 'cannot say'.
     calibrated: whether error rates of the criteria were measured on organisms; else the reading is provisional.
     reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions.
+    planning_type: 'parallel sweep', 'serial or sampled', or 'not determined'; it says how, if the agent plans.
     """
 
     agent: str
@@ -69,6 +70,7 @@ class Verdict:
     missing: list[str]
     evidence: list[Evidence]
     provenance: dict[str, Any]
+    planning_type: str = "not determined"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -72,6 +72,28 @@ PLAN_STEERING = Criterion(
     "reference/interventions.csv: agent and box shortcut levels",
 )  # fmt: skip
 
+DISTANCE_LAW = Criterion(
+    "D2.min_effect", 0.025, "thinking steps of lag per move of distance",
+    "A net of D layers and K ticks of 3x3 kernels carries something D x K squares a step, so it needs 1/(DK) steps a "
+    "move, of which half shows as lag where every other guess is right: .056 for the published DRC(3,3), .25 for a "
+    "DRC(1,2). Half of the smaller one.",
+    "arithmetic on the reach of the nets of Guez et al. 2019",
+)  # fmt: skip
+
+CANDIDATE_LAW = Criterion(
+    "D3.min_effect", 0.2, "thinking steps of lag per doubling of candidates",
+    "Following one candidate a tick, going from 4 to 8 takes 4 ticks more: 1.3 steps of a net with three ticks, .67 in "
+    "lag. A third of it.",
+    "arithmetic on a search that follows one candidate a tick",
+)  # fmt: skip
+
+REVALUATION = Criterion(
+    "D10.min_effect", 0.2, "fraction of first moves",
+    "A stored route gives 0 and planning anew gives 1, by construction of the levels. A fifth is what an agent reaches "
+    "that works its route out on one level in five, the least that could matter to how it acts.",
+    "construction of the levels: one optimal first move before the change, another one after it",
+)  # fmt: skip
+
 MIN_RANDOM_DIRECTIONS = Criterion(
     "D7.min_random_directions", 100, "directions",
     "Fewer draws cannot place an effect beyond the 97.5th centile of the random ones with any certainty.",
@@ -81,7 +103,8 @@ MIN_RANDOM_DIRECTIONS = Criterion(
 CRITERIA = {
     criterion.name: criterion
     for criterion in (
-        ALPHA, MIN_POWER, MIN_SOLVE_RATE, THINKING_GAIN, DECODABLE_PLAN, PLAN_STEERING, MIN_RANDOM_DIRECTIONS,
+        ALPHA, MIN_POWER, MIN_SOLVE_RATE, THINKING_GAIN, DISTANCE_LAW, CANDIDATE_LAW, DECODABLE_PLAN, PLAN_STEERING,
+        MIN_RANDOM_DIRECTIONS, REVALUATION,
     )
 }  # fmt: skip
 

@@ -8,6 +8,9 @@
 | does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |
 | cannot say | anything else |
 
+Type: a parallel sweep where time grows with distance (D2) and not with candidates (D3 refuted); serial or sampled where
+it grows with candidates.
+
 'Plan present but unused' is asked for before 'does not plan': an agent that carries a plan beside a policy which never
 reads it is flat in D1 and D7 too, and D4 is what tells it from one without a plan. Where thinking helps (D1) but the
 decoded code cannot be edited (D7), something is being computed that was not found, so nothing is concluded. A
@@ -23,6 +26,7 @@ from planprobe.core.records import Effect, Evidence, Outcome, Verdict
 from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE, are_calibrated
 
 NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
+UNDETERMINED = "not determined"
 READINGS = ("plans", "plan present but unused", "adapts without planning", "does not plan", "cannot say")
 
 PLAN_IS_THERE, PLAN_IS_USED = ("D4", "D5", "D6"), ("D7", "D8", "D9")
@@ -50,6 +54,9 @@ def judge(
     reasons = [_reason(item, found[item.detector]) for item in ordered]
     if solve_rate.value < MIN_SOLVE_RATE.value:
         reasons.insert(0, _training_failure(solve_rate))
+    planning_type = _planning_type(found)
+    if planning_type != UNDETERMINED:
+        reasons.append(f"Type, if it plans: {planning_type} (D2, D3).")
     if reading == "cannot say":
         reasons.append(f"{LEANING}{_leaning(found)}")
     return Verdict(
@@ -60,6 +67,7 @@ def judge(
         missing=_missing(found, ordered, solve_rate),
         evidence=list(ordered),
         provenance=provenance or {},
+        planning_type=planning_type,
     )
 
 
@@ -113,9 +121,17 @@ def _read(found: dict[str, Outcome]) -> str:
     unused = refuted(*PLAN_IS_USED) and not supported(*PLAN_IS_USED)
     if supported(*PLAN_IS_THERE) and unused and not supported("D1"):
         return "plan present but unused"
-    if refuted("D1") and refuted("D7") and not supported("D10"):
+    if refuted("D1") and refuted("D7"):
         return "does not plan"
     return "cannot say"
+
+
+def _planning_type(found: dict[str, Outcome]) -> str:
+    if found.get("D3") == "supported":
+        return "serial or sampled"
+    if found.get("D2") == "supported" and found.get("D3") == "refuted":
+        return "parallel sweep"
+    return UNDETERMINED
 
 
 def _leaning(found: dict[str, Outcome]) -> str:
@@ -125,7 +141,9 @@ def _leaning(found: dict[str, Outcome]) -> str:
         doubt = (
             "" if d4 == "supported" else " The code is not read better than its controls (D4): it may be a mere lever."
         )
-        return f"towards planning; thinking helps, and writing another plan redirects the agent.{doubt}"
+        others = {"D2": "it takes longer the further the goal", "D10": "a wall toggled in plain sight turns it round"}
+        more = "".join(f"; {text}" for key, text in others.items() if found.get(key) == "supported")
+        return f"towards planning; thinking helps, and writing another plan redirects the agent{more}.{doubt}"
     if d7 == "supported":
         return "towards a plan that is used; whether it is worked out over time (D1) is open."
     if d1 == "supported" and d7 == "refuted":

@@ -13,13 +13,16 @@ from torch import Tensor
 
 from planprobe.core.futures import Futures
 from planprobe.core.levels import LevelSet
+from planprobe.core.pairs import LevelPairs
 from planprobe.core.play import EnvMaker, Rollout
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
 from planprobe.instruments.proportions import proportion
 from planprobe.subjects.agent import Agent
-from planprobe.subjects.envs.catalog import distances_to_goal, level_set_names, named_levels
+from planprobe.subjects.envs.catalog import TINY_MAZE, distances_to_goal, level_set_names, named_levels
 from planprobe.subjects.envs.distance import optimal_action_mask
+from planprobe.subjects.envs.ladders import CandidateLadder, DistanceLadder, candidate_ladder, distance_ladder
+from planprobe.subjects.envs.pairs import task_pairs
 from planprobe.subjects.envs.plans import observation_planner
 from planprobe.subjects.envs.solver import solve_levels
 from planprobe.subjects.envs.stimuli import TwoRouteLevels, two_route_mazes, two_route_sokoban
@@ -30,7 +33,12 @@ from planprobe.verdict.budgets import Budget
 
 NUM_BINS = 6  # of optimal length, in the figure of plain play
 NUM_UNTRAINED = 2
-TWO_ROUTE_SEED, PROBE_SPLIT = 7, "valid"  # probes are fitted on other levels than those that are played and judged
+CANDIDATES = (2, 4, 8)
+TWO_ROUTE_SEED, LADDER_SEED, PROBE_SPLIT = (
+    7,
+    8,
+    "valid",
+)  # probes are fitted on other levels than those that are played and judged
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,9 @@ class Material:
 
     levels: held-out, played as they are. moves (N,) int64: optimal length, -1 = not known. hard_levels: those that
     thinking is judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels;
-    None = not a maze. probe_levels: for read-outs. routes: two-route levels. planner: observations -> optimal futures,
-    None where they take too long.
+    None = not a maze. probe_levels: for read-outs. routes: two-route levels. far_ladder, wide_ladder: of distance and
+    of candidates, None where there are none. changes: levels before and after a wall was toggled. planner: observations
+    -> optimal futures, None where they take too long.
     """
 
     make_env: EnvMaker
@@ -52,12 +61,17 @@ class Material:
     first_moves: Tensor | None
     probe_levels: LevelSet
     routes: TwoRouteLevels
+    far_ladder: DistanceLadder | None
+    wide_ladder: CandidateLadder | None
+    changes: LevelPairs
     planner: Callable[[Tensor], Futures] | None
 
     def level_sets(self) -> dict[str, LevelSet]:
         """By the part they play, for provenance."""
         sets = {"played": self.levels, "thinking": self.hard_levels, "first moves": self.first_move_levels}
-        sets |= {"probed": self.probe_levels, "two routes": self.routes.levels}
+        sets |= {"probed": self.probe_levels, "two routes": self.routes.levels, "changed": self.changes.corrupted}
+        sets |= {"distances": self.far_ladder and self.far_ladder.levels}
+        sets |= {"candidates": self.wide_ladder and self.wide_ladder.levels}
         return {name: levels for name, levels in sets.items() if levels is not None}
 
 
@@ -67,6 +81,8 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     is_maze = task.kind == "maze"
     hard = "far" if "far" in level_set_names(task) else "test"
     first_move_levels = named_levels(task, hard, budget.num_first_moves) if is_maze else None
+    climbs = is_maze and task.size > TINY_MAZE
+    ladder = {"size": task.size, "seed": LADDER_SEED}
     return Material(
         make_env=env_maker(task),
         make_first_step_env=env_maker(replace(task, eval_time_limit=1)),
@@ -77,9 +93,19 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         first_moves=optimal_first_moves(first_move_levels) if first_move_levels is not None else None,
         probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),
         routes=two_route_levels(task, levels.height, budget.num_route_levels),
+        far_ladder=distance_ladder(ladder_distances(task.size), budget.num_layouts, **ladder) if climbs else None,
+        wide_ladder=(
+            candidate_ladder(CANDIDATES, budget.num_layouts, distance=task.size + 1, **ladder) if climbs else None
+        ),
+        changes=task_pairs(task, "toggle-wall", budget.num_changes),
         # Boxoban's optimal plans take a second each to find, and a study asks for thousands
         planner=observation_planner(task.kind, observation=task.observation) if task.kind != "boxoban" else None,
     )
+
+
+def ladder_distances(size: int) -> tuple[int, ...]:
+    """Rungs of the distance ladder, four moves apart: 4 to 20 on 11 x 11."""
+    return tuple(range(4, 2 * (size - 1) + 1, 4))
 
 
 def two_route_levels(task: TaskRecipe, size: int, num_levels: int) -> TwoRouteLevels:

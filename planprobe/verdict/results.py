@@ -73,7 +73,7 @@ def load_results(folder: str | Path) -> Results:
         raise OutputError(f"'{folder}' has schema {document.get('schema')}, this reads {SCHEMA}; run the study anew.")
     tables = {path.stem: _read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
     evidence = [_evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
-    keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance")
+    keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance", "planning_type")
     return Results(Verdict(**{key: document[key] for key in keys}, evidence=evidence), tables)
 
 

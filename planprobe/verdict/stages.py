@@ -10,13 +10,27 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.play import BATCH_BOARDS, EnvMaker
 from planprobe.core.protocols import Env, Policy
 from planprobe.core.records import Evidence, Row
-from planprobe.instruments.detectors import decodable_plan, plan_steering, thinking_gain
+from planprobe.instruments.detectors import (
+    candidate_law,
+    decodable_plan,
+    distance_law,
+    plan_steering,
+    revaluation,
+    thinking_gain,
+)
 from planprobe.instruments.directions import PlanDirections, probe_directions, wall_directions
 from planprobe.instruments.hooks import OpenedPolicy
 from planprobe.instruments.probe_table import ProbeTable, probe_table
 from planprobe.verdict.budgets import Budget
-from planprobe.verdict.criteria import DECODABLE_PLAN, PLAN_STEERING, THINKING_GAIN
-from planprobe.verdict.material import Material
+from planprobe.verdict.criteria import (
+    CANDIDATE_LAW,
+    DECODABLE_PLAN,
+    DISTANCE_LAW,
+    PLAN_STEERING,
+    REVALUATION,
+    THINKING_GAIN,
+)
+from planprobe.verdict.material import CANDIDATES, Material, ladder_distances, optimal_first_moves
 
 PLAN_CONCEPT, CONVENTION = "agent-approach-direction", "entry"  # what D4 reads of a square is what D7 writes on it
 ProgressCallback = Callable[[float, str], None]
@@ -54,6 +68,40 @@ def measure_thinking(
     )
     rows = [*_without(by_solving.rows, "first_move"), *_without(judged.rows, "solved")]
     return replace(judged, rows=rows, notes=[*judged.notes, note])
+
+
+def measure_laws(
+    policy: Policy, material: Material, budget: Budget, *, on_progress: ProgressCallback | None = None
+) -> list[Evidence]:
+    """D2 and D3, where the task has ladders of levels."""
+    tell = on_progress or (lambda share, text: None)
+    options = {"thinking_steps": budget.thinking_steps, "seed": budget.seed}
+    make_env, found = material.make_first_step_env, []
+    if (far := material.far_ladder) is not None:
+        tell(0.0, "D2 distance law")
+        found.append(
+            distance_law.run(
+                policy, make_env, far, optimal_first_moves(far.levels), ladder_distances(far.levels.height),
+                min_effect=DISTANCE_LAW.value, **options,
+            )
+        )  # fmt: skip
+    if (wide := material.wide_ladder) is not None:
+        tell(0.6, "D3 candidate law")
+        found.append(
+            candidate_law.run(
+                policy, make_env, wide, optimal_first_moves(wide.levels), CANDIDATES,
+                min_effect=CANDIDATE_LAW.value, **options,
+            )
+        )  # fmt: skip
+    return found
+
+
+def change_the_world(policy: Policy, material: Material, budget: Budget) -> Evidence:
+    """D10, by a wall that opens or closes."""
+    return revaluation.run(
+        policy, material.make_first_step_env, material.changes, steps_before=budget.judged_steps,
+        min_effect=REVALUATION.value, seed=budget.seed,
+    )  # fmt: skip
 
 
 def read_plan(

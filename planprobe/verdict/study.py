@@ -2,6 +2,9 @@
 
 play the agent on held-out levels                      what can it do, and how much of that lives in memory
 D1  let it think on the frozen first observation       against memory that knows nothing of the level
+D2  put the goal further off                           against time spent on a blank frame, or on another level
+D3  offer more routes at one distance                  the same; it tells a sweep from a search
+D10 toggle a wall once it has looked                   against the same memory on the old board
 D4  read its plan from single squares of its memory    against everything that could be read without a plan
 D7  write another plan, on levels with two ways        against a hundred random directions, wrong names, wrong squares
 judge by fixed rules, write results, figures, report
@@ -26,7 +29,15 @@ from planprobe.verdict.judge import judge
 from planprobe.verdict.material import behaviour_rows, gather_material, untrained_nets
 from planprobe.verdict.report import write_report
 from planprobe.verdict.results import file_hash, versions, write_results
-from planprobe.verdict.stages import ProgressCallback, between, measure_thinking, read_plan, steer_plan
+from planprobe.verdict.stages import (
+    ProgressCallback,
+    between,
+    change_the_world,
+    measure_laws,
+    measure_thinking,
+    read_plan,
+    steer_plan,
+)
 
 
 def study(
@@ -54,19 +65,25 @@ def study(
     forgetful = play_levels(agent.net, material.make_env, material.levels, reset_memory=True)
     solve_rate = proportion(plain.solved.numpy(), unit="fraction solved")
 
-    thinking = measure_thinking(agent.net, material, budget, on_progress=between(0.08, 0.38, tell))
+    thinking = measure_thinking(agent.net, material, budget, on_progress=between(0.08, 0.32, tell))
+
+    laws = measure_laws(agent.net, material, budget, on_progress=between(0.32, 0.40, tell))
+
+    tell(0.40, "D10 revaluation")
+    changed = change_the_world(agent.net, material, budget)
 
     plan, directions = read_plan(
         opened, material, budget, random_policies=untrained_nets(agent, material), twin=twin and twin.net,
-        on_progress=between(0.38, 0.52, tell),
+        on_progress=between(0.42, 0.54, tell),
     )  # fmt: skip
 
-    steering = steer_plan(opened, directions, material, budget, on_progress=between(0.52, 0.97, tell))
+    steering = steer_plan(opened, directions, material, budget, on_progress=between(0.54, 0.97, tell))
 
     tell(0.97, "verdict, figures and report")
     arms = {"the agent": plain, "memory reset each step": forgetful}
     provenance = describe(agent, twin, solve_rate, budget, material.level_sets(), seconds=time.monotonic() - began)
-    verdict = judge([thinking, plan, steering], agent=agent.name, solve_rate=solve_rate, provenance=provenance)
+    evidence = [thinking, *laws, changed, plan, steering]
+    verdict = judge(evidence, agent=agent.name, solve_rate=solve_rate, provenance=provenance)
     folder = write_results(out, verdict, {"behaviour": behaviour_rows(arms, material.moves)})
     rebuild_figures(folder)
     write_report(folder)

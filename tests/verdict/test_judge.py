@@ -18,6 +18,7 @@ CASES = [
     ({"D1": "refuted", "D4": "refuted", "D7": "refuted"}, "does not plan"),
     ({"D1": "refuted", "D4": "inconclusive", "D7": "refuted"}, "does not plan"),
     ({"D1": "refuted", "D4": "refuted", "D7": "inconclusive"}, "cannot say"),
+    ({"D1": "refuted", "D4": "refuted", "D7": "refuted", "D10": "supported"}, "does not plan"),
     ({"D1": "refuted", "D4": "supported", "D7": "refuted"}, "plan present but unused"),
     ({"D1": "inconclusive", "D4": "supported", "D7": "refuted"}, "plan present but unused"),
     ({"D1": "supported", "D4": "supported", "D7": "refuted"}, "cannot say"),
@@ -91,6 +92,22 @@ def test_nothing_is_invented():
         assert any(item.startswith(detector) for item in verdict.missing)
     assert [reason.split()[0] for reason in verdict.reasons] == ["D4", "leaning:"]
     assert any("organisms" in item for item in verdict.missing)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "planning_type"),
+    [
+        ({"D2": "supported", "D3": "refuted"}, "parallel sweep"),
+        ({"D2": "supported", "D3": "supported"}, "serial or sampled"),
+        ({"D2": "refuted", "D3": "refuted"}, "not determined"),
+        ({"D2": "supported", "D3": "inconclusive"}, "not determined"),
+        ({"D2": "supported"}, "not determined"),
+    ],
+)
+def test_type_of_planning(outcomes: dict[str, str], planning_type: str):
+    verdict = judged(outcomes)
+    assert verdict.planning_type == planning_type
+    assert any(planning_type in reason for reason in verdict.reasons) == (planning_type != "not determined")
 
 
 def test_a_lever_is_not_called_a_plan():

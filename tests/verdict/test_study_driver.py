@@ -46,8 +46,8 @@ def test_everything_is_written(studied):
     assert {path.name for path in folder.iterdir()} == {
         "verdict.json", "evidence.parquet", "rows", "figures", "report.html"
     }  # fmt: skip
-    assert [item.detector for item in verdict.evidence] == ["D7", "D1", "D4"]
-    assert len(list((folder / "figures").glob("*.html"))) == len(list((folder / "figures").glob("*.json"))) >= 8
+    assert [item.detector for item in verdict.evidence] == ["D7", "D10", "D1", "D2", "D3", "D4"]
+    assert len(list((folder / "figures").glob("*.html"))) == len(list((folder / "figures").glob("*.json"))) >= 11
 
 
 def test_an_untrained_net_is_not_judged(studied):
@@ -98,9 +98,11 @@ def test_the_same_seed_gives_the_same_numbers(agent: Agent, studied, tmp_path: P
 def test_probes_are_fitted_on_other_levels_than_those_played():
     material = gather_material(TASK, BUDGET)
     sets = material.level_sets()
-    assert set(sets) == {"played", "thinking", "first moves", "probed", "two routes"}
+    assert set(sets) == {
+        "played", "thinking", "first moves", "probed", "two routes", "changed", "distances", "candidates"
+    }  # fmt: skip
     probed = set(sets["probed"].canonical_keys(with_player=False))
-    for part in ("played", "two routes"):
+    for part in ("played", "two routes", "changed", "distances", "candidates"):
         assert not probed & set(sets[part].canonical_keys(with_player=False))
 
 

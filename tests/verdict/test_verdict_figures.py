@@ -17,7 +17,9 @@ from planprobe.verdict.judge import judge
 from planprobe.verdict.results import Results, load_results, write_results
 
 TABLES = {
-    "D1": rows.thinking_rows() + rows.thinking_rows("first_move"), "D4": rows.probe_rows(), "D7": rows.steering_rows()
+    "D1": rows.thinking_rows() + rows.thinking_rows("first_move"), "D4": rows.probe_rows(),
+    "D2": rows.lag_rows("distance", (4, 8, 12), 0.2), "D3": rows.lag_rows("doublings", (1, 2, 3), 0.1),
+    "D7": rows.steering_rows(), "D10": rows.revaluation_rows(),
 }  # fmt: skip
 
 

@@ -28,6 +28,28 @@ def thinking_rows(measure: str = "solved", level: float = 0.6) -> list[Row]:
     return rows
 
 
+def lag_rows(rung: str, rungs: tuple[int, ...], slope: float) -> list[Row]:
+    rows = []
+    for variant, factor in (("thinking", 1.0), ("blank frame", 0.1), ("another level", -0.1)):
+        for value in rungs:
+            lag = factor * slope * value
+            rows.append(
+                {"variant": variant, rung: float(value), "lag": lag, "lag_low": lag - 0.2, "lag_high": lag + 0.2}
+            )
+    return rows
+
+
+def revaluation_rows() -> list[Row]:
+    rows = []
+    conditions = {"new board": 0.6, "old board": 0.1, "new board, no memory": 0.5, "memory reset, old board": 0.12}
+    for condition, share in conditions.items():
+        for count in (0, 2, 8):
+            value, low, high = limits(share + (0.02 * count if condition.startswith("new") else 0))
+            names = {"condition": condition, "thinking_steps_after": count}
+            rows.append({**names, "new_move": value, "new_move_low": low, "new_move_high": high})
+    return rows
+
+
 def steering_rows() -> list[Row]:
     strength = {"trained": 0.09, "random directions": 0.02, "wrong class": 0.03, "shuffled square": 0.01}
     rows = [_steered("choice", "none", "no edit", 0.0, 0.05, 1)]

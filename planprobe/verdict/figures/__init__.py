@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from planprobe.core.errors import OutputError, unknown_name
 from planprobe.core.store import write_atomic
-from planprobe.verdict.figures import agents, probes, steering, thinking
+from planprobe.verdict.figures import agents, laws, probes, steering, thinking
 from planprobe.verdict.results import Results, data_hash, load_results
 
 if TYPE_CHECKING:
@@ -44,6 +44,9 @@ FIGURES: dict[str, FigureSpec] = {
         FigureSpec("behaviour", None, agents.BEHAVIOUR, agents.behaviour),
         FigureSpec("thinking", "D1", thinking.THINKING, thinking.thinking),
         FigureSpec("first-moves", "D1", thinking.FIRST_MOVES, thinking.first_moves),
+        FigureSpec("distance-law", "D2", laws.DISTANCE, laws.distance_law),
+        FigureSpec("candidate-law", "D3", laws.CANDIDATES, laws.candidate_law),
+        FigureSpec("revaluation", "D10", laws.REVALUATION, laws.revaluation),
         FigureSpec("probe-sites", "D4", probes.SITES, probes.probe_sites),
         FigureSpec("probe-delta", "D4", probes.DELTA, probes.probe_delta),
         FigureSpec("probe-controls", "D4", probes.CONTROLS, probes.probe_controls),

@@ -26,7 +26,7 @@ from planprobe.instruments.stats import bootstrap_difference
 
 REPEATS = 200
 LEVELS, STATES, SIZE, CHANNELS, NOISE = 80, 2, 7, 8, 0.5
-PLANES, CLASSES = 3, 5
+PLANES, CLASSES, NEVER = 3, 5, 1.5
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def blurred(features: torch.Tensor, seed: int, copy: int) -> torch.Tensor:
 
 
 def make_boards(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Boards (M, planes, H, W) whose states are near-copies within a level, and labels that depend on walls nearby."""
+    """Boards (M, planes, H, W) whose states are near-copies within a level, and labels that depend on walls beside."""
     squares = torch.arange(SIZE * SIZE)
     levels = torch.arange(LEVELS)
     walls = (draw_uniform(seed, 1, levels[:, None], squares) < 0.3).view(LEVELS, SIZE, SIZE)
@@ -85,11 +85,12 @@ def make_boards(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     planes = torch.stack(
         [walls.repeat_interleave(STATES, 0).long(), goals.repeat_interleave(STATES, 0), agents], dim=1
     ).float()
-    around = torch.nn.functional.avg_pool2d(planes[:, :1], 3, stride=1, padding=1)[:, 0]
-    # labels that a level shares over its states, so that rows within it are anything but independent
-    noise = draw_uniform(seed, 4, levels[:, None], squares).view(LEVELS, SIZE, SIZE).repeat_interleave(STATES, 0)
-    often = noise < 0.2 + 0.6 * around
-    return planes, torch.where(often, 1 + draw_below(CLASSES - 1, seed, 5, squares).view(SIZE, SIZE), 0)
+    # a class is drawn with odds that walls on its side raise; once a level, so that rows within it are near-copies
+    sides = [walls.roll(shift, axis).float() for shift, axis in ((1, 1), (-1, 1), (1, 2), (-1, 2))]
+    odds = torch.stack([torch.full_like(sides[0], NEVER), *(3.0 * side for side in sides)])
+    draws = draw_uniform(seed, 4, torch.arange(CLASSES)[:, None, None], levels[:, None], squares)
+    gumbel = -torch.log(-torch.log(draws.clamp(1e-6, 1 - 1e-6))).view_as(odds)
+    return planes, (odds + gumbel).argmax(0).repeat_interleave(STATES, 0)
 
 
 def random_features(boards: torch.Tensor, seed: int) -> torch.Tensor:

@@ -138,12 +138,12 @@ def _probe(agent: Agent, options: Probe) -> list[ProbeTable]:
             per_level=options.per_level, description_length=options.mdl, seeds=options.seeds, seed=options.seed,
             on_progress=lambda share, text: on_progress(share, 1, text), **planners,
         )  # fmt: skip
-    for concept in concepts:
-        if concept.name not in tables:
-            say(f"Note: '{concept.name}' has one and the same label on these levels; it was left out.")
     shown = [table for table in tables.values() if _rows(table.rows, options)]
     if not shown:
         raise ArgumentError(f"--concept {' '.join(options.concept)}: nothing to read by {options.source} labels here.")
+    for concept in concepts:
+        if concept.name not in tables:
+            say(f"Note: '{concept.name}' has one and the same label on these levels; it was left out.")
     return shown
 
 

@@ -150,6 +150,9 @@ def probe_tables(
         agent, make_env, levels, watch, per_level=per_level, only_solved=only_solved, max_steps=max_steps, seed=seed,
         on_batch=lambda fraction: report(PLAYING * fraction, "playing and recording"),
     )  # fmt: skip
+    split_by_level(
+        recording.level_ids, seed=seed
+    )  # too few levels should be said before anything else is found wanting
     benches = _make_benches(recording, chosen, l2_strengths)
     readings: list[Sequence[Reading]] = [kernels if isinstance(bench, SquareBench) else readouts for bench in benches]
     work = len(benches) * seeds

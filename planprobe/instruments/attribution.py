@@ -24,7 +24,15 @@ from planprobe.instruments.edits import Edit
 from planprobe.instruments.hooks import OpenedPolicy, capture, intervene
 from planprobe.instruments.patch_effects import PatchEffects, logit_difference
 from planprobe.instruments.patches import Patch, patched_pairs
-from planprobe.instruments.patching import BLOCK_PAIRS, OnProgress, PairRuns, check_patches, patch_pairs, record_pairs
+from planprobe.instruments.patching import (
+    BLOCK_PAIRS,
+    OnProgress,
+    PairRuns,
+    check_patches,
+    patch_pairs,
+    precision,
+    record_pairs,
+)
 from planprobe.instruments.resampling import draw_weights
 
 FEWEST_PATCHES = 3  # below that a rank correlation says nothing
@@ -149,7 +157,7 @@ def _first_order(opened: OpenedPolicy, runs: PairRuns, sites: Sequence[str]) -> 
     pairs = runs.pairs
     state, logits = opened.initial_state(len(pairs), tuple(pairs.clean.shape[-2:])), torch.empty(0)
     edits = [Edit(Address(site), add_probe) for site in sites]
-    with torch.enable_grad(), intervene(opened, edits), capture(opened, sites) as corrupted:
+    with torch.enable_grad(), intervene(opened, edits), capture(opened, sites, dtype=precision(opened)) as corrupted:
         for observation in pairs.corrupted.unbind(1):
             logits, _, state = opened.step(observation, state)
         total = logit_difference(logits, pairs).sum()

@@ -125,7 +125,7 @@ def record_pairs(opened: OpenedPolicy, pairs: HistoryPairs, sites: str | Sequenc
     memory."""
     pairs, board = pairs[ids], tuple(pairs.clean.shape[-2:])
     state, logits = opened.initial_state(len(pairs), board), torch.empty(0)
-    with capture(opened, sites) as cache:
+    with capture(opened, sites, dtype=precision(opened)) as cache:
         for observation in pairs.clean.unbind(1):
             logits, _, state = opened.step(observation, state)
     clean_logits = logits
@@ -134,6 +134,11 @@ def record_pairs(opened: OpenedPolicy, pairs: HistoryPairs, sites: str | Sequenc
         carries.append(state)
         logits, _, state = opened.step(observation, state)
     return PairRuns(pairs, ids, cache, carries, clean_logits, logits)
+
+
+def precision(opened: OpenedPolicy) -> torch.dtype:
+    """The dtype that the policy computes in: activations kept in another would not be its own."""
+    return next((part.dtype for part in opened.parameters()), torch.float32)
 
 
 Donor = Callable[[Tensor, Moment, Tensor], Tensor]

@@ -16,7 +16,7 @@ in any batch, with or without captures.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -119,28 +119,38 @@ class CodedNet(nn.Module):
     def __init__(self, *, planes: int, board: tuple[int, int], style: Style, num_actions: int = NUM_MOVES) -> None:
         super().__init__()
         self.planes, self.board, self.style, self.num_actions = planes, tuple(board), style, num_actions
-        self.num_features = sum(self.features.values())
+        features = self.name_features()
+        self.num_features = sum(features.values())
         self.channels = max(self.num_features, planes) + style.num_padding
-        ends = torch.tensor(list(self.features.values())).cumsum(0).tolist()
+        ends = torch.tensor(list(features.values())).cumsum(0).tolist()
         self.slots = {
-            name: slice(end - number, end) for (name, number), end in zip(self.features.items(), ends, strict=True)
+            name: slice(end - number, end) for (name, number), end in zip(features.items(), ends, strict=True)
         }
         generator = torch.Generator().manual_seed(style.seed)
         for site in ("encode", "cell", "hidden"):
             self.register_buffer(f"mix_{site}", draw_rotation(self.channels, generator))
-        patterns = torch.randn(NUM_PATTERNS, self.channels, PATTERN_SQUARES, generator=generator)
+        num_squares = 1 if self.board == (1, 1) else PATTERN_SQUARES
+        patterns = torch.randn(NUM_PATTERNS, self.channels, num_squares, generator=generator)
         self.register_buffer("patterns", patterns, persistent=False)
         self.hook_encode, self.hook_policy, self.hook_value = nn.Identity(), nn.Identity(), nn.Identity()
         self.set_num_ticks(style.num_ticks)
 
     # an organism defines -------------------------------------------------------------------------------------------
-    def update(self, view: View, own: Tensor, around: Tensor, tick: Tick) -> Tensor:
+    def update(self, view: Any, own: Tensor, around: Tensor, tick: Tick) -> Tensor:
         """One tick: new plain features (B, F, H, W) from what was read back of c (own) and of h (around), unclean."""
         raise NotImplementedError
 
-    def act(self, view: View, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def act(self, view: Any, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Scores of the moves (B, A), before temperature, and value (B,), from the plain features in h."""
         raise NotImplementedError
+
+    def name_features(self) -> dict[str, int]:
+        """Names of the features with their number of channels, in order."""
+        return self.features
+
+    def look(self, plain: Tensor) -> Any:
+        """The view that `update` and `act` are given, from the planes as they were read back, (B, C_in, H, W)."""
+        return read_view(plain)
 
     # shared ----------------------------------------------------------------------------------------------------------
     def set_num_ticks(self, num_ticks: int) -> None:
@@ -161,7 +171,7 @@ class CodedNet(nn.Module):
             keys, clock = keys + _CLOCK * clock[0].squeeze(1).to(torch.int64), (clock[0] + 1,)
         noise_ids = self._draw_noise(keys)
         encoding = self.hook_encode(self._write(AMPLITUDE * observation.float(), self.mix_encode, noise_ids[:, -1]))
-        view = read_view(self._read(encoding, self.mix_encode)[:, : self.planes])
+        view = self.look(self._read(encoding, self.mix_encode)[:, : self.planes])
         hidden, cell = state[0], state[1]
         own, around = self._read(cell, self.mix_cell), self._read(hidden, self.mix_hidden)
         for number, (taps,) in enumerate(self.ticks):

@@ -43,7 +43,7 @@ class Family:
 
 
 BOARDS = ("maze", "sokoban")
-TASK_KINDS = (*BOARDS, "hidden-goal")
+TASK_KINDS = (*BOARDS, "hidden-goal", "maze-trial")
 FAMILIES = {
     family.name: family
     for family in (
@@ -51,11 +51,14 @@ FAMILIES = {
         Family("table", DOES_NOT_PLAN, NO_TYPE, BOARDS),
         Family("untrained", DOES_NOT_PLAN, NO_TYPE, BOARDS),
         Family("bystander", UNUSED, SWEEP, BOARDS),
-        Family("wavefront", PLANS, SWEEP, BOARDS),
+        Family("wavefront", PLANS, SWEEP, (*BOARDS, "maze-trial")),
         Family("one-shot", PLANS, SWEEP, ("maze",)),
         Family("short-sighted", PLANS, SWEEP, ("maze",)),
         Family("rollout", PLANS, SERIAL, ("maze",), ticks=(8, 12)),
-        Family("sampler", PLANS, SAMPLED, ("maze",)),
+        Family("sampler", PLANS, SAMPLED, ("maze", "hidden-goal")),
+        Family("mixture", PLANS, SWEEP, ("hidden-goal",)),
+        Family("sweeper", ADAPTS, NO_TYPE, ("hidden-goal",)),
+        Family("replayer", ADAPTS, NO_TYPE, ("maze-trial",)),
     )
 }
 
@@ -92,6 +95,8 @@ def make_organism(family: str, task: Any, seed: int = 0, *, levels: Sequence[Lev
         )
     if isinstance(task, TaskRecipe) and (task.observation != "planes" or task.noop):
         raise RecipeError(f"organisms see planes and have four moves, got {task.observation!r}, noop = {task.noop}.")
+    if task.kind == "sokoban" and tuple(task.num_boxes) != (1, 1):
+        raise RecipeError(f"organisms of Sokoban know boards of one box, got num_boxes = {task.num_boxes}.")
     style = draw_style(seed, ticks=about.ticks)
     policy = _make_policy(family, task, style, levels).eval()
     return Organism(policy, family, task, seed, about.answer, about.kind)
@@ -106,7 +111,7 @@ def named_task(kind: str, size: int = 0) -> Any:
         return TaskRecipe(**sizes)
     if kind == "sokoban":
         return TaskRecipe(**({"size": 7} | sizes), kind=kind)
-    return trial_class(kind)(**sizes)
+    return trial_class(kind)(**sizes, **({"view": "full"} if kind == "maze-trial" else {}))
 
 
 @lru_cache(maxsize=4)
@@ -119,6 +124,8 @@ def known_levels(task: TaskRecipe) -> tuple[LevelSet, ...]:
 
 
 def _make_policy(family: str, task: Any, style: Style, levels: Sequence[LevelSet] | None) -> Any:
+    if task.kind not in BOARDS:
+        return _trial_class(family)(task=task, style=style)
     sokoban = task.kind == "sokoban"
     shared = {"planes": 4 if sokoban else 3, "board": (task.size, task.size)}
     if family == "untrained":
@@ -153,3 +160,18 @@ def _board_class(family: str, sokoban: bool) -> Callable[..., torch.nn.Module]:
         case _:
             from planprobe.subjects.organisms.sampler import Sampler as maze
     return boxes if sokoban else maze
+
+
+def _trial_class(family: str) -> Callable[..., torch.nn.Module]:
+    match family:
+        case "sampler":
+            from planprobe.subjects.organisms.goal_sampler import GoalSampler as found
+        case "wavefront":
+            from planprobe.subjects.organisms.trial_wavefront import TrialWavefront as found
+        case "mixture":
+            from planprobe.subjects.organisms.mixture import Mixture as found
+        case "sweeper":
+            from planprobe.subjects.organisms.sweeper import Sweeper as found
+        case _:
+            from planprobe.subjects.organisms.replayer import Replayer as found
+    return found

@@ -44,7 +44,7 @@ class Sampler(CodedNet):
 
     def update(self, view: View, own: Tensor, around: Tensor, tick: Tick) -> Tensor:
         same = same_board(view, own[:, self.slots["board"]])
-        plan = around[:, self.slots["plan"]] * (same.view(-1, 1, 1, 1) & ~view.player_mask[:, None])
+        plan = around[:, self.slots["plan"]].clamp(0, AMPLITUDE) * (same.view(-1, 1, 1, 1) & ~view.player_mask[:, None])
         leads_on = at_square(as_exits(plan), view.player).amax(1) > FAINT
         count = self._read_count(around).masked_fill(~(same & leads_on), 0)
         plan = plan * leads_on.view(-1, 1, 1, 1)

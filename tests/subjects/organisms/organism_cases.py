@@ -29,7 +29,7 @@ def organism(family, kind="maze", seed=0):
     return make_organism(family, named_task(kind, 9 if kind == "maze" else 7), seed, levels=[levels_of(kind)])
 
 
-def make_env(kind, levels, num_boards, time_limit=120):
+def make_env(kind, levels, num_boards, time_limit=60):
     return (Maze if kind == "maze" else Sokoban)(levels, num_boards, autoreset=False, time_limit=time_limit)
 
 

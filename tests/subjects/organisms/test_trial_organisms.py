@@ -1,0 +1,159 @@
+"""Organisms of the hidden goal and of maze trials against exact references."""
+
+import pytest
+import torch
+
+from planprobe.core.errors import RecipeError
+from planprobe.core.play_trials import play_trials
+from planprobe.instruments.hooks import Address, Edit, ablate, capture, intervene, open_policy
+from planprobe.subjects.envs.distance import distance_maps
+from planprobe.subjects.envs.hidden_goal import HiddenGoalTask, goal_squares
+from planprobe.subjects.envs.maze_trial import MazeTrialTask
+from planprobe.subjects.envs.trial_catalog import make_trial_env
+from planprobe.subjects.envs.trial_inputs import Inputs
+from planprobe.subjects.organisms import make_organism
+from planprobe.subjects.organisms.base import AMPLITUDE
+from planprobe.subjects.organisms.families import named_task
+from planprobe.subjects.references.loop_erasure import erase_loops, route_lengths
+
+ROOM = HiddenGoalTask()
+NUM_TRIALS = 40
+FAMILIES = ("sweeper", "sampler", "mixture")
+
+
+def play_room(policy, num_trials=NUM_TRIALS, **options):
+    return play_trials(policy, make_trial_env(ROOM, Inputs(), num_trials), **options)
+
+
+def beliefs_along(policy, **options):
+    """Memory's squares that may be the goal after each step, (T, N, S) bool, and the rollout."""
+    held = []
+
+    def keep(t, observation, state):
+        there = {name: part[:, :, 0, 0] > AMPLITUDE / 2 for name, part in policy.read(state[1], "cell").items()}
+        held.append(policy.belief(there["ruled_out"], there["goal"]) > 0)
+
+    rollout = play_room(policy, on_step=keep, **options)
+    return torch.stack(held), rollout
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_belief_in_memory_is_exact(family):
+    """Against the squares that each trial has ended its steps on, one at a time."""
+    held, rollout = beliefs_along(make_organism(family, ROOM, 1).policy)
+    squares, paid = rollout.extras["square"], rollout.rewards == 1
+    for trial in range(0, NUM_TRIALS, 5):
+        expected = goal_squares(ROOM.size).clone()
+        for step in range(held.shape[0]):
+            assert torch.equal(held[step, trial], expected), (trial, step)
+            here = int(squares[trial, step])
+            if paid[trial, step]:
+                expected[:] = False
+            expected[here] = bool(paid[trial, step])
+
+
+def test_sweeper_adapts_and_forgets_with_its_memory():
+    policy = make_organism("sweeper", ROOM, 0).policy
+    first, second = play_room(policy, greedy=True).episode_returns.mean(0).tolist()
+    assert second > first + 4 and second > 9  # 11.07 is what an oracle gets
+    forgetful = play_room(policy, greedy=True, reset_memory="each episode").episode_returns.mean(0)
+    assert float(forgetful[1]) == pytest.approx(first, abs=1.0)
+
+
+def test_sampler_goes_for_another_goal_with_another_clock_and_keeps_the_one_it_has():
+    policy = make_organism("sampler", ROOM, 0).policy
+    env = make_trial_env(ROOM, Inputs(), 1)
+    observation, targets = env.reset(), []
+    for time in range(60):
+        hidden, cell, clock = policy.initial_state(1)
+        state = policy.step(observation, (hidden, cell, clock + time))[2]
+        targets.append(int(policy.read(state[0], "hidden")["target"].flatten().argmax()))
+    assert len(set(targets)) > 12 and all(goal_squares(ROOM.size)[targets])
+    again = policy.step(observation, state)[2]
+    assert int(policy.read(again[0], "hidden")["target"].flatten().argmax()) == targets[-1]
+
+
+def test_mixture_is_the_posterior_weighted_policy():
+    """P(move) = mean over the goals that may be of the share of each move among those that come nearer."""
+    policy = make_organism("mixture", ROOM, 0).policy
+    held, rollout = beliefs_along(policy, num_trials=6)
+    starts = torch.cat([torch.zeros(6, 1, dtype=torch.int64), rollout.extras["square"][:, :-1]], dim=1)
+    starts[:, ROOM.episode_steps] = 0  # the second episode begins in the corner again
+    for trial in range(6):
+        for step in range(0, held.shape[0], 4):
+            row, column = divmod(int(starts[trial, step]), ROOM.size)
+            expected = torch.zeros(5)
+            for goal in held[step, trial].nonzero().flatten().tolist():
+                down, right = goal // ROOM.size - row, goal % ROOM.size - column
+                good = torch.tensor([down < 0, down > 0, right < 0, right > 0, down == right == 0]).float()
+                expected += good / good.sum()
+            got = rollout.logits[trial, step].softmax(-1)
+            assert (got - expected / expected.sum()).abs().max() < 0.15, (trial, step)
+
+
+def test_an_edit_of_the_target_sends_the_sampler_there():
+    policy = make_organism("sampler", ROOM, 2).policy
+    wanted = 24
+    opened, code = open_policy(policy), policy.mix_cell[:, policy.slots["target"]][:, wanted]
+    write = Edit(Address("ticks.*.0.hook_c"), lambda value, moment: value + 3 * AMPLITUDE * code[:, None, None])
+    with intervene(opened, write):
+        squares = play_room(opened, 10, greedy=True).extras["square"]
+    assert (squares[:, 8:15] == wanted).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_laws_on_trials(family):
+    policy = make_organism(family, ROOM, 0).policy
+    opened, plain = open_policy(policy), play_room(policy, 5)
+    with capture(opened, "*") as cache:
+        assert torch.equal(play_room(opened, 5).logits, plain.logits)
+    assert cache["ticks.0.0.hook_c"].shape[2] == policy.channels
+    with intervene(opened, ablate(Address("ticks.*"))):
+        assert not torch.equal(play_room(opened, 5).logits, plain.logits)
+
+
+def test_replayer_walks_its_first_path_without_the_loops():
+    task = MazeTrialTask(view="full", num_episodes=3, split="test", num_mazes=60)
+    policy = make_organism("replayer", task, 0).policy
+    env = make_trial_env(task, Inputs(), NUM_TRIALS)
+    rollout = play_trials(policy, env, greedy=True)
+    known = rollout.success[:, 0].nonzero().flatten().tolist()
+    assert len(known) > NUM_TRIALS // 2
+    for trial in known:
+        first = rollout.episodes[trial] == 0
+        before, after = (rollout.extras[name][trial] for name in ("square_before", "square"))
+        walk = torch.cat([before[:1], after[first]])
+        erased = int(route_lengths(erase_loops(walk[None])))
+        assert rollout.episode_lengths[trial, 1:].tolist() == [erased, erased]
+    assert (rollout.episode_lengths[known, 0] > rollout.episode_lengths[known, 1]).any()
+    forgetful = play_trials(
+        policy, make_trial_env(task, Inputs(), NUM_TRIALS), greedy=True, reset_memory="each episode"
+    )
+    assert forgetful.episode_lengths[:, 1].float().mean() > rollout.episode_lengths[:, 1].float().mean() + 2
+
+
+def test_wavefront_of_maze_trials_goes_a_shortest_way_that_it_never_walked():
+    task = MazeTrialTask(view="full", num_episodes=3, split="test", num_mazes=60)
+    policy = make_organism("wavefront", task, 0).policy
+    rollout = play_trials(policy, make_trial_env(task, Inputs(), NUM_TRIALS), greedy=True)
+    starts, goals = rollout.extras["square_before"][:, 0], rollout.latents["goal"]
+    shortest = distance_maps(rollout.latents["walls"], goals).flatten(1).gather(1, starts[:, None]).squeeze(1)
+    assert rollout.success.all()
+    assert torch.equal(rollout.episode_lengths[:, 2], shortest.long())
+    assert (rollout.episode_lengths[:, 0] > shortest).float().mean() > 0.5
+    erased = []
+    for trial in range(NUM_TRIALS):
+        first = rollout.episodes[trial] == 0
+        walk = torch.cat([starts[trial, None], rollout.extras["square"][trial][first]])
+        erased.append(int(route_lengths(erase_loops(walk[None]))))
+    assert (torch.tensor(erased) > shortest).any()  # the way of the last episode was not among those walked
+
+
+def test_tasks_that_a_family_is_not_made_for():
+    with pytest.raises(RecipeError, match="without noise"):
+        make_organism("sweeper", HiddenGoalTask(hit_rate=0.8))
+    with pytest.raises(RecipeError, match="view = 'full'"):
+        make_organism("replayer", MazeTrialTask())
+    with pytest.raises(RecipeError, match="it can be made for maze-trial"):
+        make_organism("replayer", ROOM)
+    assert named_task("hidden-goal", 7) == HiddenGoalTask(size=7)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from planprobe.core.errors import RecipeError
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.references.play import Player
 
 BAYES, THOMPSON, GREEDY = "Bayes-optimal", "Thompson", "greedy posterior mean"
+MAX_POSITIONS = 20_000  # of a search plan, about a second
 MAX_COUNTS = 500_000  # with more, tables take longer than all the rest of a scorecard
 
 
@@ -84,11 +86,17 @@ def _regression_players(task: Any) -> dict[str, Player]:
 
 def _goal_players(task: Any) -> dict[str, Player]:
     from planprobe.subjects.references import goal_players as players
+    from planprobe.subjects.references.goal_values import plan_search
 
-    return {
+    found: dict[str, Player] = {
         "sweep": players.SweepPlayer(), "PSRL": players.PosteriorSamplingPlayer(),
         "Thompson each step": players.StepSamplingPlayer(), "oracle": players.OraclePlayer(),
     }  # fmt: skip
+    try:
+        plan_search(task, max_nodes=MAX_POSITIONS)
+    except RecipeError:  # noisy, or too many ways to search
+        return found
+    return {BAYES: players.SearchPlanPlayer(max_nodes=MAX_POSITIONS), **found}
 
 
 def _door_players(task: Any) -> dict[str, Player]:

@@ -19,7 +19,7 @@ from planprobe.subjects.envs.hidden_goal import GOAL_REWARD, HiddenGoalEnv, goal
 from planprobe.subjects.envs.routes import draw_square
 from planprobe.subjects.envs.trial import TrialEnv
 from planprobe.subjects.references.goal_belief import likely_goals, sample_goals, uniform_belief, update_goal_belief
-from planprobe.subjects.references.goal_values import plan_search
+from planprobe.subjects.references.goal_values import MAX_NODES, plan_search
 
 NO_TARGET = -1
 _DRAW_TARGET, _DRAW_MOVE = range(2)
@@ -43,7 +43,10 @@ class GoalPlayer:
         grid = torch.zeros(1, self.size, self.size, dtype=torch.bool, device=env.device)
         self._next = next_squares(grid, noop=True)[0]
         self._boards, self._t = boards, 0
-        self.belief = uniform_belief(goal_squares(self.size).to(env.device).expand(len(boards), -1))
+        goals = goal_squares(self.size)
+        if self.task.goal is not None:
+            goals = torch.arange(self.size**2) == self.task.goal
+        self.belief = uniform_belief(goals.to(env.device).expand(len(boards), -1))
         self.squares = env.observe().flatten(1).argmax(1)
         self.targets = torch.full_like(self.squares, NO_TARGET)
 
@@ -118,12 +121,16 @@ class OraclePlayer(GoalPlayer):
 class SearchPlanPlayer(GoalPlayer):
     """Bayes-optimal without noise: walks the plan of `plan_search`, and straight to the goal once it was found.
 
-    Raises: RecipeError (a task whose values cannot be enumerated).
+    Raises: RecipeError (a task whose values cannot be enumerated, or not within `max_nodes`).
     """
+
+    def __init__(self, *, seed: int = 0, max_nodes: int = MAX_NODES) -> None:
+        super().__init__(seed=seed)
+        self.max_nodes = max_nodes
 
     def begin(self, env: TrialEnv) -> None:
         super().begin(env)
-        walks = plan_search(self.task).squares
+        walks = plan_search(self.task, max_nodes=self.max_nodes).squares
         steps = self.task.num_episodes * self.task.episode_steps
         plan = torch.full((steps,), NO_TARGET, device=self.belief.device)
         for episode, walk in enumerate(walks):

@@ -16,7 +16,7 @@ from planprobe.core.errors import RecipeError
 from planprobe.core.grid import COLUMN_OFFSETS, ROW_OFFSETS
 from planprobe.subjects.envs.hidden_goal import CORNER, GOAL_REWARD, STEP_REWARD, HiddenGoalTask, goal_squares
 
-MAX_NODES = 2_000_000
+MAX_NODES = 200_000  # about ten seconds
 
 Weights = dict[tuple[int, int], float]
 """Probability of (square, squares still live as a bit mask)."""

@@ -231,6 +231,10 @@ class TestPlayers:
         with pytest.raises(RecipeError, match="max_nodes"):
             plan_search(HiddenGoalTask(size=6, episode_steps=11), max_nodes=50)
 
+    def test_a_goal_kept_for_ever_is_known_from_the_first_step(self):
+        returns = play_reference(SweepPlayer(), HiddenGoalTask(goal=24), 3)
+        assert torch.allclose(returns, torch.tensor(8 * GOAL_REWARD + 7 * STEP_REWARD).expand(3, 2))
+
     def test_players_find_a_noisy_goal_in_the_end(self):
         task = HiddenGoalTask(hit_rate=0.8, false_rate=0.1, num_episodes=5)
         returns = play_reference(SweepPlayer(), task, 200)

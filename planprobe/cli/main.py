@@ -23,6 +23,7 @@ VERBS = {
     "erase": "take a concept out of the running net, and see what is lost beside random subspaces",
     "agents": "the zoo: list | show | verify | publish",
     "levels": "level files: generate | solve | convert | show",
+    "calibrate": "the battery on organisms whose answer is known: error rates of every detector",
     "figures": "rebuild the published figures from saved results; --check compares",
 }
 FAILED_CHECK, BAD_REQUEST, INTERRUPTED = 1, 2, 130

@@ -1,13 +1,11 @@
 """Every threshold of the verdict, once, with its reason: fixed before an agent is looked at.
 
-Detectors are given these values and never hold their own. A threshold is finished when its error rates are measured on
-the organisms (agents whose answer is known by construction); until then the two rates are None, and every verdict that
-rests on it is marked 'not calibrated yet'.
+Detectors are given these values and never hold their own. What they are worth is measured on organisms, agents whose
+answer is known by construction (`calibrate`, `rates`); without that a verdict is marked 'not calibrated yet'.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -16,7 +14,6 @@ class Criterion:
     """One threshold.
 
     value: in `unit`. reason: why this number and no other. source: who uses it or what it was read from.
-    false_positive_rate, true_positive_rate: of the detector it decides, on organisms; None = not measured yet.
     """
 
     name: str
@@ -24,12 +21,6 @@ class Criterion:
     unit: str
     reason: str
     source: str
-    false_positive_rate: float | None = None
-    true_positive_rate: float | None = None
-
-    @property
-    def calibrated(self) -> bool:
-        return self.false_positive_rate is not None and self.true_positive_rate is not None
 
 
 ALPHA = Criterion(
@@ -107,9 +98,3 @@ CRITERIA = {
         MIN_RANDOM_DIRECTIONS, REVALUATION,
     )
 }  # fmt: skip
-
-
-def are_calibrated(detectors: Iterable[str]) -> bool:
-    """Whether every detector named ('D1', ...) has criteria, and all of them have measured error rates."""
-    by_detector = [[c for c in CRITERIA.values() if c.name.split(".")[0] == detector] for detector in detectors]
-    return bool(by_detector) and all(own and all(c.calibrated for c in own) for own in by_detector)

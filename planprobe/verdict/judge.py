@@ -23,7 +23,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
-from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE, are_calibrated
+from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
+from planprobe.verdict.rates import Rates
 
 NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
 UNDETERMINED = "not determined"
@@ -40,18 +41,25 @@ WAYS_TO_GET = {
 
 
 def judge(
-    evidence: Sequence[Evidence], *, agent: str, solve_rate: Effect, provenance: dict[str, Any] | None = None
+    evidence: Sequence[Evidence],
+    *,
+    agent: str,
+    solve_rate: Effect,
+    provenance: dict[str, Any] | None = None,
+    rates: Rates | None = None,
 ) -> Verdict:
-    """A provisional reading of one agent.
+    """A reading of one agent, provisional where error rates of a detector behind it are not known.
 
-    Args: evidence in any order, one a detector; solve_rate of the agent on the study's levels, plain play.
+    Args: evidence in any order, one a detector; solve_rate of the agent on the study's levels, plain play; rates
+        measured on organisms, for this version and budget.
     Returns: a Verdict whose reasons are in the order of weight, with a last reason that starts with 'leaning:' where
-    the reading is 'cannot say'. `calibrated` only if every criterion behind it has measured error rates.
+    the reading is 'cannot say'. `calibrated` only if every detector behind it has measured error rates.
     """
     found = {item.detector: outcome_of(item, solve_rate) for item in evidence}
     reading = _read(found)
     ordered = sorted(evidence, key=lambda item: _weight(item.detector))
-    reasons = [_reason(item, found[item.detector]) for item in ordered]
+    reasons = [_reason(item, found[item.detector], rates) for item in ordered]
+    calibrated = rates is not None and rates.cover(found)
     if solve_rate.value < MIN_SOLVE_RATE.value:
         reasons.insert(0, _training_failure(solve_rate))
     planning_type = _planning_type(found)
@@ -62,9 +70,9 @@ def judge(
     return Verdict(
         agent=agent,
         reading=reading,
-        calibrated=are_calibrated(found),
+        calibrated=calibrated,
         reasons=reasons,
-        missing=_missing(found, ordered, solve_rate),
+        missing=_missing(found, ordered, solve_rate, calibrated),
         evidence=list(ordered),
         provenance=provenance or {},
         planning_type=planning_type,
@@ -157,11 +165,13 @@ def _leaning(found: dict[str, Outcome]) -> str:
     return "neither way."
 
 
-def _reason(item: Evidence, counted: Outcome) -> str:
+def _reason(item: Evidence, counted: Outcome, rates: Rates | None) -> str:
     beyond = item.beyond_controls
     numbers = f"{beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}] {item.effect.unit}"
     title = f"{item.detector} {item.name.replace('_', ' ')}"
     text = f"{title}: {counted}; {numbers} beyond the best control, {beyond.n} levels"
+    if rates is not None and item.detector in rates.detectors:
+        text += f" (calibrated: {rates.detectors[item.detector].text})"
     if item.outcome != counted:
         return f"{text}. The detector said '{item.outcome}', which does not count here: {_why_not(item)}."
     return f"{text}."
@@ -184,12 +194,14 @@ def _training_failure(solve_rate: Effect) -> str:
     )
 
 
-def _missing(found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect) -> list[str]:
+def _missing(
+    found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect, calibrated: bool
+) -> list[str]:
     missing = [text for detector, text in WAYS_TO_GET.items() if detector not in found]
     missing += [_unsettled(item) for item in evidence if found[item.detector] == "inconclusive"]
     if solve_rate.value < MIN_SOLVE_RATE.value:
         missing.append("a better trained agent, before anything negative is said about it.")
-    if not are_calibrated(found):
+    if not calibrated:
         missing.append("calibration: false- and true-positive rates of these detectors on organisms are not measured.")
     return missing
 

@@ -12,23 +12,23 @@ judge by fixed rules, write results, figures, report
 
 from __future__ import annotations
 
-import dataclasses
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from planprobe.core.levels import LevelSet
 from planprobe.core.play import play_levels
-from planprobe.core.records import Effect, Verdict
+from planprobe.core.records import Row, Verdict
 from planprobe.instruments.hooks import open_policy
 from planprobe.instruments.proportions import proportion
-from planprobe.subjects.agent import WEIGHTS_FILE, Agent
+from planprobe.subjects.agent import Agent
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.judge import judge
 from planprobe.verdict.material import behaviour_rows, gather_material, untrained_nets
+from planprobe.verdict.provenance import describe
+from planprobe.verdict.rates import load_rates
 from planprobe.verdict.report import write_report
-from planprobe.verdict.results import file_hash, versions, write_results
+from planprobe.verdict.results import write_results
 from planprobe.verdict.stages import (
     ProgressCallback,
     between,
@@ -50,10 +50,35 @@ def study(
 ) -> Verdict:
     """Run the whole battery on an agent and write verdict, evidence, figures and report to `out`.
 
+    Args: as `take_evidence`.
+    Returns: the verdict, provisional where this version and budget have no calibration.
+    Raises: whatever levels, probes and files raise (PlanprobeError); nothing is written before everything is measured.
+    """
+    tell = progress or (lambda share, text: None)
+    taken = take_evidence(agent, budget, twin=twin, progress=progress)
+    tell(0.97, "figures and report")
+    folder = write_results(out, taken.verdict, {"behaviour": taken.behaviour})
+    rebuild_figures(folder)
+    write_report(folder)
+    tell(1.0, "done")
+    return taken.verdict
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A verdict with its evidence, and the rows of plain play."""
+
+    verdict: Verdict
+    behaviour: list[Row]
+
+
+def take_evidence(
+    agent: Agent, budget: Budget, *, twin: Agent | None = None, progress: ProgressCallback | None = None
+) -> Taken:
+    """Measure and judge; write nothing.
+
     Args: twin: a memoryless agent trained on the same task, a control of D4. budget: see `budgets.BUDGETS`.
     progress(share of the study that is done, what is going on).
-    Returns: the verdict, provisional until the criteria are calibrated.
-    Raises: whatever levels, probes and files raise (PlanprobeError); nothing is written before everything is measured.
     """
     tell, began = progress or (lambda share, text: None), time.monotonic()
     tell(0.0, "levels and their exact answers")
@@ -79,35 +104,10 @@ def study(
 
     steering = steer_plan(opened, directions, material, budget, on_progress=between(0.54, 0.97, tell))
 
-    tell(0.97, "verdict, figures and report")
     arms = {"the agent": plain, "memory reset each step": forgetful}
     provenance = describe(agent, twin, solve_rate, budget, material.level_sets(), seconds=time.monotonic() - began)
-    evidence = [thinking, *laws, changed, plan, steering]
-    verdict = judge(evidence, agent=agent.name, solve_rate=solve_rate, provenance=provenance)
-    folder = write_results(out, verdict, {"behaviour": behaviour_rows(arms, material.moves)})
-    rebuild_figures(folder)
-    write_report(folder)
-    tell(1.0, "done")
-    return verdict
-
-
-def describe(
-    agent: Agent, twin: Agent | None, solve_rate: Effect, budget: Budget, sets: dict[str, LevelSet], *, seconds: float
-) -> dict[str, Any]:
-    """Everything that decides the numbers: the agent and its hashes, levels and their hashes, budget, versions."""
-    solved = f"{solve_rate.value:.3f} [{solve_rate.low:.3f}, {solve_rate.high:.3f}] of {solve_rate.n} held-out levels"
-    facts = {"name": agent.name, "solved": solved, "trained for": f"{agent.frames:,} steps"}
-    if agent.folder is not None:
-        facts |= {"net": dataclasses.asdict(agent.recipe.net), "recipe hash": agent.recipe.hash()}
-        facts["weights hash"] = file_hash(agent.folder / WEIGHTS_FILE) or "of an unfinished run"
-    facts["task"] = dataclasses.asdict(agent.task)
-    return {
-        "agent": facts,
-        "twin": twin.name if twin is not None else "none given",
-        "levels": {
-            part: {"name": levels.name, "number": len(levels), "hash": levels.hash()} for part, levels in sets.items()
-        },
-        "budget": dataclasses.asdict(budget),
-        "versions": versions(),
-        "run": {"finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "seconds": round(seconds)},
-    }
+    verdict = judge(
+        [thinking, *laws, changed, plan, steering], agent=agent.name, solve_rate=solve_rate, provenance=provenance,
+        rates=load_rates(budget.name),
+    )  # fmt: skip
+    return Taken(verdict, behaviour_rows(arms, material.moves))

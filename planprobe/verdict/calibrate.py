@@ -1,0 +1,227 @@
+"""Calibration: the whole battery on agents whose answer is known, so that a verdict comes with its error rates.
+
+Each organism is measured exactly as a trained agent is, by the same stages, budget and rules. What a detector claims is
+true of some families and false of others, by construction; on a few it is silent, and those do not count. Each case is
+a file of its own, so a calibration that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, as_completed
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import planprobe
+from planprobe.core.records import Effect, Row
+from planprobe.core.store import write_json
+from planprobe.instruments.proportions import proportion
+from planprobe.subjects.agent import Agent
+from planprobe.subjects.organisms import FAMILIES, make_organism
+from planprobe.subjects.organisms.families import PLANS, named_task
+from planprobe.subjects.recipe import Recipe
+from planprobe.verdict.budgets import get_budget
+from planprobe.verdict.rates import DetectorRates, Rates, save_rates
+from planprobe.verdict.study import take_evidence
+
+CASES_FOLDER, RATES_NAME = "cases", "calibration.json"
+TYPES = {
+    "parallel sweep": "parallel sweep",
+    "serial rollout": "serial or sampled",
+    "sampled worlds": "serial or sampled",
+}
+
+_PLANNERS = ("wavefront", "one-shot", "short-sighted", "rollout", "sampler")
+TRUE_OF = {
+    "D1": _PLANNERS,
+    "D2": ("wavefront", "one-shot", "short-sighted", "rollout"),
+    "D3": ("rollout",),
+    "D4": (*_PLANNERS, "bystander"),
+    "D7": _PLANNERS,
+    "D10": ("wavefront", "short-sighted", "rollout", "sampler"),
+}
+"""Families of which a detector's claim is true, from how they are built (see each organism's own text)."""
+SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot",)}
+"""Families about which it says nothing: a sampler needs more draws for both reasons at once, and a one-shot planner may
+still be at its first plan when the board changes."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One organism to be judged."""
+
+    family: str
+    task: str
+    size: int
+    seed: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.family}-{self.task}{self.size}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class JudgedCase:
+    """What the battery said of one organism, beside the truth. rows: one a detector."""
+
+    case: Case
+    answer: str
+    kind: str
+    reading: str
+    planning_type: str
+    solve_rate: float
+    seconds: float
+    rows: list[Row]
+
+
+def calibration_cases(
+    *,
+    tasks: Sequence[tuple[str, int]] = (("maze", 9), ("maze", 11)),
+    seeds: Iterable[int] = range(5),
+    families: Iterable[str] = (),
+) -> list[Case]:
+    """Every family that exists for a task, with every seed. Raises: RecipeError (a task without organisms)."""
+    wanted = tuple(families) or tuple(FAMILIES)
+    return [
+        Case(family, kind, named_task(kind, size).size, seed)
+        for kind, size in tasks
+        for family in wanted
+        if kind in FAMILIES[family].tasks
+        for seed in seeds
+    ]
+
+
+def judge_case(case: Case, budget: str) -> JudgedCase:
+    """Run the battery on one organism."""
+    organism = make_organism(case.family, named_task(case.task, case.size), case.seed)
+    agent = Agent(case.name, organism.policy, Recipe(name=case.name, task=organism.task))
+    verdict = take_evidence(agent, get_budget(budget)).verdict
+    rows: list[Row] = [
+        {
+            "detector": item.detector, "outcome": item.outcome, "effect": item.effect.value,
+            "beyond": item.beyond_controls.value, "low": item.beyond_controls.low, "high": item.beyond_controls.high,
+            "power": item.power,
+        }
+        for item in verdict.evidence
+    ]  # fmt: skip
+    run = verdict.provenance["run"]
+    return JudgedCase(
+        case, organism.answer, organism.kind, verdict.reading, verdict.planning_type, run["solve_rate"],
+        run["seconds"], rows,
+    )  # fmt: skip
+
+
+def calibrate(
+    cases: Sequence[Case],
+    out: str | Path,
+    *,
+    budget: str = "quick",
+    executor: Executor | None = None,
+    on_progress: Callable[[int, int, str], None] | None = None,
+) -> Rates:
+    """Judge every case that has not been judged yet, and write the rates to `out`/calibration.json.
+
+    Args: executor: any; cases are independent, and each writes its own file. None judges them one after another.
+    on_progress(done, total, name of the case).
+    """
+    folder = Path(out) / CASES_FOLDER
+    waiting = [case for case in cases if not _is_done(folder, case, budget)]
+    tell = on_progress or (lambda done, total, text: None)
+    done = len(cases) - len(waiting)
+    tell(done, len(cases), "judged before")
+    if executor is None:
+        finished: Iterable[str] = (_judge_and_save(case, budget, folder) for case in waiting)
+    else:
+        futures = [executor.submit(_judge_and_save, case, budget, folder) for case in waiting]
+        finished = (future.result() for future in as_completed(futures))
+    for name in finished:
+        done += 1
+        tell(done, len(cases), name)
+    judged = [_load_case(folder, case) for case in cases]
+    rates = find_rates(judged, budget)
+    save_rates(Path(out) / RATES_NAME, rates)
+    return rates
+
+
+def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
+    """Rates with Wilson's intervals over organisms."""
+    detectors = {detector: _detector_rates(detector, judged) for detector in TRUE_OF}
+    said_plans = [each for each in judged if each.answer == PLANS and each.reading == PLANS]
+    return Rates(
+        version=planprobe.__version__,
+        budget=budget,
+        detectors=detectors,
+        verdict_right=_share(each.reading == each.answer for each in judged),
+        called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
+        type_right=_share(TYPES.get(each.kind) == each.planning_type for each in said_plans),
+    )
+
+
+def case_rows(folder: str | Path) -> list[Row]:
+    """One row a judged organism and detector, from the files of a calibration: what table and figure are made of."""
+    rows: list[Row] = []
+    for path in sorted((Path(folder) / CASES_FOLDER).glob("*.json")):
+        each = _read_case(json.loads(path.read_text()))
+        known = {"organism": each.case.name, "family": each.case.family, "answer": each.answer, "reading": each.reading}
+        rows += [
+            known | {"claim_holds": claim_holds(str(row["detector"]), each.case.family)} | row for row in each.rows
+        ]
+    return rows
+
+
+def claim_holds(detector: str, family: str) -> bool | None:
+    """Whether a detector's claim is true of a family; None where it is silent."""
+    if family in SILENT_ABOUT.get(detector, ()):
+        return None
+    return family in TRUE_OF[detector]
+
+
+def _detector_rates(detector: str, judged: Sequence[JudgedCase]) -> DetectorRates:
+    said = [
+        (claim_holds(detector, each.case.family), row["outcome"] == "supported")
+        for each in judged
+        for row in each.rows
+        if row["detector"] == detector
+    ]
+    return DetectorRates(
+        detector,
+        false_positives=_share(positive for holds, positive in said if holds is False),
+        true_positives=_share(positive for holds, positive in said if holds is True),
+    )
+
+
+def _share(outcomes: Iterable[bool]) -> Effect | None:
+    values = np.array(list(outcomes), dtype=bool)
+    return proportion(values, unit="fraction of organisms") if len(values) else None
+
+
+def _judge_and_save(case: Case, budget: str, folder: Path) -> str:
+    judged = judge_case(case, budget)
+    write_json(folder / f"{case.name}.json", {"key": _key(case, budget), **asdict(judged)})
+    return case.name
+
+
+def _key(case: Case, budget: str) -> dict[str, Any]:
+    return {"version": planprobe.__version__, "budget": asdict(get_budget(budget)), "case": asdict(case)}
+
+
+def _is_done(folder: Path, case: Case, budget: str) -> bool:
+    """A case counts as judged where its file is whole, of this version, and of the same budget."""
+    try:
+        document = json.loads((folder / f"{case.name}.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return document.get("key") == json.loads(json.dumps(_key(case, budget)))
+
+
+def _load_case(folder: Path, case: Case) -> JudgedCase:
+    return _read_case(json.loads((folder / f"{case.name}.json").read_text()))
+
+
+def _read_case(document: dict[str, Any]) -> JudgedCase:
+    values = {key: value for key, value in document.items() if key != "key"}
+    return JudgedCase(**(values | {"case": Case(**values["case"])}))

@@ -1,0 +1,86 @@
+"""Error rates of the detectors and of the verdict, measured on organisms; kept with the version that they belong to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import planprobe
+from planprobe.core.errors import OutputError
+from planprobe.core.records import Effect
+from planprobe.core.store import write_json
+
+SCHEMA = 1
+RATES_FILE = Path(__file__).with_name("calibration.json")  # of this version, where one was made
+
+
+@dataclass(frozen=True)
+class DetectorRates:
+    """How often a detector said 'supported' where its claim is false, and where it is true; None = no such organism."""
+
+    detector: str
+    false_positives: Effect | None
+    true_positives: Effect | None
+
+    @property
+    def text(self) -> str:
+        """For a reader: 'wrongly positive on 0 of 20 organisms, rightly on 14 of 15'."""
+        parts = []
+        for word, rate in (("wrongly positive", self.false_positives), ("rightly", self.true_positives)):
+            parts.append(f"{word} on {round(rate.value * rate.n)} of {rate.n}" if rate else f"{word}: not measured")
+        return f"{parts[0]} organisms, {parts[1]}"
+
+
+@dataclass(frozen=True)
+class Rates:
+    """One calibration. version: of planprobe. budget: the name of the studies' budget. detectors: by name.
+
+    verdict_right: share of organisms with the right reading. called_planner: share of non-planners called 'plans'.
+    type_right: share of planners, among those called so, with the right type.
+    """
+
+    version: str
+    budget: str
+    detectors: dict[str, DetectorRates]
+    verdict_right: Effect | None = None
+    called_planner: Effect | None = None
+    type_right: Effect | None = None
+
+    def cover(self, detectors: Iterable[str]) -> bool:
+        """Whether both rates of each of these were measured."""
+        known = [self.detectors.get(detector) for detector in detectors]
+        return bool(known) and all(each and each.false_positives and each.true_positives for each in known)
+
+
+def save_rates(path: str | Path, rates: Rates) -> Path:
+    """Write a calibration as JSON. Raises: OutputError."""
+    return write_json(path, {"schema": SCHEMA, **asdict(rates)})
+
+
+def load_rates(budget: str, path: str | Path = RATES_FILE) -> Rates | None:
+    """The calibration for a budget of this version; None where there is none, or it is of another version or budget.
+
+    Raises: OutputError (the file is no calibration).
+    """
+    path = Path(path)
+    if not path.is_file():
+        return None
+    try:
+        document = json.loads(path.read_text())
+        if document["schema"] != SCHEMA or (document["version"], document["budget"]) != (planprobe.__version__, budget):
+            return None
+        detectors = {
+            name: DetectorRates(name, _effect(each["false_positives"]), _effect(each["true_positives"]))
+            for name, each in document["detectors"].items()
+        }
+        whole = {key: _effect(document[key]) for key in ("verdict_right", "called_planner", "type_right")}
+        return Rates(document["version"], budget, detectors, **whole)
+    except (ValueError, KeyError, TypeError) as error:
+        raise OutputError(f"'{path}' is no calibration: {error}.\n  Make one with: planprobe calibrate") from None
+
+
+def _effect(value: dict[str, Any] | None) -> Effect | None:
+    return None if value is None else Effect(**value)

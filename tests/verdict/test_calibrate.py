@@ -1,0 +1,136 @@
+"""Error rates are counted from judged organisms, kept with version and budget, and a verdict rests on no others."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from verdict_sample import SOLVES, evidence
+
+from planprobe.core.errors import OutputError
+from planprobe.subjects.organisms import FAMILIES
+from planprobe.verdict import calibrate as calibration
+from planprobe.verdict.calibrate import (
+    SILENT_ABOUT,
+    TRUE_OF,
+    Case,
+    JudgedCase,
+    calibrate,
+    calibration_cases,
+    case_rows,
+    claim_holds,
+    find_rates,
+)
+from planprobe.verdict.figures.calibration import calibration as draw
+from planprobe.verdict.judge import NOT_CALIBRATED, headline, judge
+from planprobe.verdict.rates import load_rates, save_rates
+
+DETECTORS = ("D1", "D2", "D3", "D4", "D7", "D10")
+
+
+def judged(family: str, seed: int, supported: tuple[str, ...], reading: str, planning_type: str = "not determined"):
+    rows = [{"detector": each, "outcome": "supported" if each in supported else "refuted"} for each in DETECTORS]
+    about = FAMILIES[family]
+    return JudgedCase(
+        Case(family, "maze", 9, seed), about.answer, about.kind, reading, planning_type, 0.9, 1.0, rows
+    )  # fmt: skip
+
+
+CASES = [
+    judged("wavefront", 0, ("D1", "D2", "D4", "D7", "D10"), "plans", "parallel sweep"),
+    judged("wavefront", 1, ("D1", "D4"), "cannot say"),
+    judged("rollout", 0, DETECTORS, "plans", "parallel sweep"),
+    judged("reflex", 0, (), "does not plan"),
+    judged("reflex", 1, ("D7",), "cannot say"),
+    judged("bystander", 0, ("D4",), "plan present but unused"),
+    judged("table", 0, ("D1", "D2", "D7", "D10"), "plans"),
+]
+
+
+def test_rates_counted_by_hand():
+    rates = find_rates(CASES, "quick")
+    d7, d4, d3 = (rates.detectors[name] for name in ("D7", "D4", "D3"))
+    assert (d7.false_positives.value, d7.false_positives.n) == (pytest.approx(2 / 4), 4)
+    assert (d7.true_positives.value, d7.true_positives.n) == (pytest.approx(2 / 3), 3)
+    assert (d4.false_positives.value, d4.true_positives.value) == (0.0, 1.0)  # a bystander carries a plan
+    assert (d3.false_positives.n, d3.true_positives.n) == (6, 1)
+    assert rates.verdict_right.value == pytest.approx(4 / 7)
+    assert (rates.called_planner.value, rates.called_planner.n) == (pytest.approx(1 / 4), 4)
+    assert (rates.type_right.value, rates.type_right.n) == (0.5, 2)  # the rollout was taken for a sweep
+    assert rates.cover(["D1", "D7"])
+    assert not rates.cover(["D1", "D99"])
+    assert not rates.cover([])
+
+
+def test_truth_is_known_for_every_family_and_detector():
+    on_boards = {name for name, family in FAMILIES.items() if "maze" in family.tasks}
+    for detector, families in TRUE_OF.items():
+        assert set(families) <= on_boards
+        assert not set(families) & set(SILENT_ABOUT.get(detector, ()))
+    assert claim_holds("D4", "bystander")
+    assert not claim_holds("D7", "bystander")
+    assert claim_holds("D10", "one-shot") is None
+
+
+def test_cases_are_every_family_of_a_task():
+    cases = calibration_cases(tasks=[("maze", 9), ("sokoban", 7)], seeds=(3, 4))
+    assert len({case.name for case in cases}) == len(cases)
+    assert {case.family for case in cases if case.task == "sokoban"} < {case.family for case in cases}
+    assert {case.seed for case in cases} == {3, 4}
+
+
+def test_a_stopped_calibration_goes_on_where_it_was(tmp_path, monkeypatch):
+    asked = []
+
+    def fake(case, budget):
+        asked.append(case.name)
+        return replace(CASES[0], case=case)
+
+    monkeypatch.setattr(calibration, "judge_case", fake)
+    cases = calibration_cases(tasks=[("maze", 9)], seeds=(0,), families=("wavefront", "reflex"))
+    calibrate(cases[:1], tmp_path, budget="smoke")
+    told = []
+    calibrate(cases, tmp_path, budget="smoke", on_progress=lambda done, total, text: told.append((done, total)))
+    assert asked == [case.name for case in cases]
+    assert told == [(1, 2), (2, 2)]
+    calibrate(cases, tmp_path, budget="quick")  # another budget is another calibration
+    assert len(asked) == 4
+    (tmp_path / "cases" / f"{cases[0].name}.json").write_text("{")
+    calibrate(cases, tmp_path, budget="quick")
+    assert len(asked) == 5
+    figure = draw(case_rows(tmp_path))
+    assert list(figure.data[0].y) == sorted({case.family for case in cases})
+
+
+def test_rates_of_another_version_or_budget_are_not_used(tmp_path):
+    path = save_rates(tmp_path / "calibration.json", find_rates(CASES, "quick"))
+    assert load_rates("quick", path) == find_rates(CASES, "quick")
+    assert load_rates("full", path) is None
+    assert load_rates("quick", tmp_path / "none.json") is None
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"version": "0.0.0"}))
+    assert load_rates("quick", path) is None
+    path.write_text("[]")
+    with pytest.raises(OutputError, match="no calibration"):
+        load_rates("quick", path)
+
+
+def test_a_verdict_is_final_only_where_every_detector_has_rates():
+    items = [evidence("D1", "refuted"), evidence("D7", "refuted")]
+    rates = find_rates(CASES, "quick")
+    final = judge(items, agent="a", solve_rate=SOLVES, rates=rates)
+    assert final.calibrated
+    assert NOT_CALIBRATED not in headline(final)
+    assert any("wrongly positive on 2 of 4 organisms, rightly on 2 of 3" in reason for reason in final.reasons)
+    assert not any("calibration:" in item for item in final.missing)
+    partly = judge([*items, evidence("D9", "refuted")], agent="a", solve_rate=SOLVES, rates=rates)
+    assert not partly.calibrated
+    assert any("calibration:" in item for item in partly.missing)
+
+
+def test_one_organism_goes_through_the_whole_battery():
+    found = calibration.judge_case(Case("wavefront", "maze", 9, 0), "smoke")
+    assert [row["detector"] for row in found.rows] == ["D7", "D10", "D1", "D2", "D3", "D4"]
+    assert (found.answer, found.kind) == ("plans", "parallel sweep")
+    assert found.solve_rate > 0.8

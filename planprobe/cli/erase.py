@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
 FIT_SPLIT = "valid"  # other levels than those that are played
+MOST_STEPS = 10_000  # longer than any episode
 _FITTED = 0.2  # of the bar
 
 
@@ -56,14 +58,16 @@ class Erase:
     """Labels from what the agent goes on to do, or from a solver."""
     horizon: Annotated[tuple[int, int] | None, optional("FIRST LAST", "all of them")] = None
     """Erase only events so many steps ahead; 0 is the present action."""
+    parts: Annotated[tuple[int, ...], optional("INT ...", "none")] = ()
+    """Erase parts of the plan one by one too, each from so many steps ahead to the next number: 0 3 8."""
     sites: Annotated[tuple[str, ...], optional("GLOB ...", "all cell and hidden states")] = ()
     """Where; planprobe agents show AGENT lists sites."""
     scope: Literal["square", "board"] = "square"
     """The channels of each square by themselves, or a whole site at once (concepts of states)."""
     joint: Flag = False
     """Let each site be guided by those before it, in place of each by itself."""
-    rounds: Annotated[int, arg(metavar="INT")] = 3
-    """Fits; each but the first with the erasers so far in force."""
+    sweeps: Annotated[int, arg(metavar="INT")] = 2
+    """How often each site is fitted, with the erasers of the others in force; a pass through the episodes each."""
     measure: Literal["solved", "first_move", "solved_gain", "first_move_gain"] = "solved"
     """What is judged. First moves are known on mazes; with them episodes end after one step."""
     thinking_steps: Annotated[int, arg(metavar="INT")] = 0
@@ -114,13 +118,15 @@ def run(arguments: list[str]) -> int:
 
 
 def _check(options: Erase) -> None:
-    for name in ("num_levels", "num_fit_levels", "num_random", "rounds"):
+    for name in ("num_levels", "num_fit_levels", "num_random", "sweeps"):
         if getattr(options, name) < 1:
             raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
     if options.thinking_steps < 0:
         raise ArgumentError(f"--thinking-steps {options.thinking_steps}: needs 0 or more.")
     if options.measure.endswith("_gain") and options.thinking_steps == 0:
         raise ArgumentError(f"--measure {options.measure} needs --thinking-steps, say 8.")
+    if any(first >= after for first, after in pairwise((-1, *options.parts))):
+        raise ArgumentError(f"--parts {' '.join(map(str, options.parts))}: needs rising numbers, 0 or more.")
     if not 0 < options.min_effect <= 1:
         raise ArgumentError(f"--min-effect {options.min_effect:g}: needs a fraction above 0, up to 1.")
 
@@ -145,20 +151,32 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
     if options.source == "optimal":
         planner = observation_planner(agent.task.kind, observation=agent.task.observation)
     target = concept_target(options.concept, planner=planner, horizon=options.horizon)
+    ahead = {
+        _name_part(first, after): concept_target(options.concept, planner=planner, horizon=(first, after - 1))
+        for first, after in pairwise([*options.parts, MOST_STEPS])
+    }
     opened = open_policy(agent.net, name=agent.name)
     with progress(f"erasing {options.concept}") as bar:
-        erasure = fit_erasure(
-            opened, agent.make_env, sets["fitted"], target, sites=options.sites or MEMORY, scope=options.scope,
-            joint=options.joint, rounds=options.rounds, seed=options.seed,
-            on_progress=lambda share: bar(_FITTED * share, 1, "fitting"),
-        )  # fmt: skip
+        fitted = [
+            fit_erasure(
+                opened, agent.make_env, sets["fitted"], each, sites=options.sites or MEMORY, scope=options.scope,
+                joint=options.joint, sweeps=options.sweeps, seed=options.seed,
+                on_progress=lambda share, done=done: bar(_FITTED * (done + share) / (1 + len(ahead)), 1, "fitting"),
+            )
+            for done, each in enumerate([target, *ahead.values()])
+        ]  # fmt: skip
+        erasure, parts = fitted[0], dict(zip(ahead, fitted[1:], strict=True))
         sites = check_erasure(opened, agent.make_env, levels, target, erasure, seed=options.seed)
         evidence = necessity.run(
-            opened, trial, erasure, min_effect=options.min_effect, measure=options.measure,
+            opened, trial, erasure, min_effect=options.min_effect, measure=options.measure, parts=parts,
             distances=count_optimal_moves(levels, agent.task.kind), num_random=options.num_random, seed=options.seed,
             on_progress=lambda share: bar(_FITTED + (1 - _FITTED) * share, 1, "playing"),
         )  # fmt: skip
     return evidence, sites
+
+
+def _name_part(first: int, after: int) -> str:
+    return f"{first} and more steps ahead" if after == MOST_STEPS else f"{first} to {after - 1} steps ahead"
 
 
 def _record(
@@ -196,5 +214,5 @@ def _short(row: Row) -> Row:
     where = row["levels"] if "distance_low" not in row else f"{row['distance_low']}-{row['distance_high']} moves"
     short: Row = {"levels": where, "number": row["num_levels"], "measure": row["measure"]}
     short |= {"condition": row["condition"], "rate": row["rate"], "lost": interval("lost")}
-    short["plan costs more by"] = interval("plan_costs_more") if "plan_costs_more" in row else None
+    short["beyond random"] = interval("more_than_random") if "more_than_random" in row else None
     return short

@@ -27,7 +27,7 @@ from planprobe.core.rng import draw_normal
 CHUNK_ROWS = 1 << 15
 MIN_VARIANCE = 1e-9
 """Directions with less than this share of the largest variance are left alone: in float32 they hold rounding."""
-MIN_CORRELATION = 1e-6  # of a whitened direction with the concept, as a share of the largest
+MIN_CORRELATION = 1e-4  # of a whitened direction with the concept: what is less is rounding, and is not erased
 _NORMAL = 401  # stream of the counter-based draws
 
 
@@ -161,8 +161,8 @@ def fit_eraser(moments: Moments, *, own: slice = slice(None), given: slice | Non
     if moments.concept_variance == 0:
         raise ShapeError("the concept is the same on every row; there is nothing to erase. Take more levels or states.")
     directions, strengths, _ = torch.linalg.svd(whitening.matrix @ moments.cross_covariance[given], full_matrices=False)
-    # one-hot classes sum to one, so that one direction is rounding
-    subspace = directions[:, strengths > MIN_CORRELATION * strengths[0].clamp(min=1e-300)]
+    # one-hot classes sum to one, and a net may have been erased already: such directions would be drawn from rounding
+    subspace = directions[:, strengths > MIN_CORRELATION * moments.concept_variance**0.5]
     return _erase_subspace(moments, whitening, subspace, own, given)
 
 

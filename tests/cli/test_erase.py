@@ -7,14 +7,14 @@ import json
 import pytest
 from pyarrow import parquet
 
-QUICK = ("--num-levels", 12, "--num-fit-levels", 12, "--num-random", 2, "--rounds", 1)
+QUICK = ("--num-levels", 12, "--num-fit-levels", 12, "--num-random", 2, "--sweeps", 1)
 
 
 @pytest.fixture
 def erased(cli, maze_agent, tmp_path):
     result = cli(
         "erase", maze_agent, *QUICK, "--measure", "first_move", "--thinking-steps", 1, "--concept", "agent-visit",
-        "--source", "optimal", "--sites", "ticks.*.*.hook_h", "--out", "kept", "--json",
+        "--source", "optimal", "--sites", "ticks.*.*.hook_h", "--parts", 0, 4, "--out", "kept", "--json",
     )  # fmt: skip
     assert result.code == 0, result.err
     return result.json, tmp_path / "kept"
@@ -42,7 +42,8 @@ def test_the_record_says_what_decided_the_numbers(erased):
     assert shown["agent"]["weights_hash"] and shown["agent"]["recipe_hash"] and shown["versions"]["torch"]
     assert {row["measure"] for row in shown["rows"]} == {"first_move", "first_move_gain"}
     assert {row["condition"] for row in shown["rows"]} == {
-        "nothing erased", "plan erased", "random subspaces", "random subspaces, equal length",
+        "nothing erased", "plan erased", "plan erased, 0 to 3 steps ahead", "plan erased, 4 and more steps ahead",
+        "random subspaces", "random subspaces, equal length",
     }  # fmt: skip
     assert [row["site"] for row in shown["sites"]] == ["ticks.0.0.hook_h"]
 
@@ -57,6 +58,7 @@ def test_the_record_says_what_decided_the_numbers(erased):
         (("--num-random", 0), "ArgumentError", "--num-random"),
         (("--measure", "first_move_gain"), "ArgumentError", "--thinking-steps"),
         (("--min-effect", 0), "ArgumentError", "--min-effect"),
+        (("--parts", 3, 3), "ArgumentError", "--parts"),
         (("--horizon", 3, 1), "ShapeError", "horizon"),
     ],
 )

@@ -70,7 +70,7 @@ def test_a_fresh_probe_finds_nothing_in_the_erased_run(agent, opened, levels, er
     before, predicted = fit_fresh(x, labels)
     after, answers = fit_fresh(erased, labels)
     assert before < floor - 0.1 and (predicted != 0).any()
-    assert after > floor - 0.01  # the erasers' last round was fitted with those of the round before in force
+    assert after > floor - 0.01
     assert float((answers != 0).double().mean()) < 0.01  # it says 'never' everywhere
 
 

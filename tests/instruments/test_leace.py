@@ -91,6 +91,9 @@ def test_erasing_twice_is_erasing_once_and_keeps_the_mean():
     erased = eraser.erase(x)
     assert torch.allclose(eraser.erase(erased), erased, atol=1e-9)
     assert torch.allclose(erased.mean(0), x.mean(0), atol=1e-9)
+    again = fit_eraser(moments_of(erased, one_hot(labels)))
+    assert again.rank == 0 and torch.equal(again.erase(erased), erased)
+    assert random_erasers(moments_of(erased, one_hot(labels)), 0, 3, seed=0).left.shape == (3, WIDTH, 0)
     as_float = eraser.erase(x.float())
     assert as_float.dtype == torch.float32 and torch.allclose(as_float.double(), erased, atol=1e-4)
 

@@ -18,7 +18,8 @@ from planprobe.subjects.envs.distance import optimal_action_mask
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.maze import Maze
 
-SITE = "ticks.*.0.hook_c"
+SITE, CONCEPT = "ticks.*.0.hook_c", "agent-approach-direction"
+FIT = {"sites": SITE, "per_level": 2, "sweeps": 1}
 make_maze = partial(Maze, time_limit=25, autoreset=False)
 
 
@@ -34,9 +35,12 @@ def first_moves(levels):
 
 def run(mazes, *, obeys=True, max_steps=None, **options):
     opened, fit_on, judged = open_policy(NoisyPlanner(obeys)), mazes[:30], mazes[30:]
-    erasure = fit_erasure(
-        opened, make_maze, fit_on, concept_target("agent-approach-direction"), sites=SITE, per_level=2, rounds=1
-    )
+    fits = {
+        horizon: fit_erasure(opened, make_maze, fit_on, concept_target(CONCEPT, horizon=horizon), **FIT)
+        for horizon in (None, *options.pop("horizons", ()))
+    }
+    erasure = fits.pop(None)
+    options["parts"] = {f"{first} to {last}": fit for (first, last), fit in fits.items()}
     trial = Trial(make_maze, judged, first_moves(judged), max_steps=max_steps, thinking_steps=options.pop("think", 0))
     options = {"min_effect": 0.2, "num_random": 30, "distances": distances_to_goal(judged)[1]} | options
     return necessity.run(opened, trial, erasure, **options)
@@ -45,7 +49,8 @@ def run(mazes, *, obeys=True, max_steps=None, **options):
 @pytest.fixture(scope="module")
 def obeyed(mazes):
     told = []
-    return run(mazes, max_steps=1, measure="first_move", on_progress=told.append), told
+    horizons = ((0, 0), (1, 99))
+    return run(mazes, max_steps=1, measure="first_move", on_progress=told.append, horizons=horizons), told
 
 
 def only(evidence, **wanted):
@@ -78,7 +83,18 @@ def test_rows_break_the_drop_down(obeyed):
     assert all(a["distance_high"] <= b["distance_low"] for a, b in pairwise(bins))
     random = only(evidence, levels="all", condition="random subspaces")
     assert random["num_draws"] == 30 and random["least_rate_of_draws"] <= random["rate"]
-    assert random["plan_costs_more"] == pytest.approx(random["rate"] - everything["rate"])
+    assert everything["more_than_random"] == pytest.approx(random["rate"] - everything["rate"])
+    assert "more_than_random" not in random
+
+
+def test_parts_of_the_plan_are_reported_beside_the_whole(obeyed):
+    """This planner's code does not say when, so that any part of it takes the rest along."""
+    evidence, _ = obeyed
+    near, far = (only(evidence, levels="all", condition=f"plan erased, {part}") for part in ("0 to 0", "1 to 99"))
+    assert near["lost"] > 0.2 and near["num_draws"] == 1
+    random = only(evidence, levels="all", condition="random subspaces")
+    for row in (near, far):
+        assert row["more_than_random"] == pytest.approx(random["rate"] - row["rate"])
 
 
 def test_a_plan_that_nobody_reads_is_refuted(mazes):
@@ -107,9 +123,9 @@ def test_an_agent_that_does_nothing_well_cannot_be_refuted(mazes):
     opened, judged = open_policy(Lost()), mazes[30:]
     target = concept_target("agent-visit")
     with pytest.raises(ShapeError, match="nothing to erase"):  # it never moves, so it visits nothing
-        fit_erasure(opened, make_maze, mazes[:12], target, sites=SITE, per_level=1, rounds=1)
+        fit_erasure(opened, make_maze, mazes[:12], target, sites=SITE, per_level=1, sweeps=1)
     planner = open_policy(NoisyPlanner(obeys=False))
-    erasure = fit_erasure(planner, make_maze, mazes[:12], target, sites=SITE, per_level=1, rounds=1)
+    erasure = fit_erasure(planner, make_maze, mazes[:12], target, sites=SITE, per_level=1, sweeps=1)
     trial = Trial(make_maze, judged, first_moves(judged), max_steps=1)
     evidence = necessity.run(opened, trial, erasure, min_effect=0.2, measure="first_move", num_random=2)
     assert evidence.outcome == "inconclusive" and any("no room" in note for note in evidence.notes)

@@ -8,7 +8,7 @@ scaled to move activations as far; what counts is the drop beyond both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -41,6 +41,7 @@ def run(
     *,
     min_effect: float,
     measure: Measure = "solved",
+    parts: Mapping[str, Erasure] | None = None,
     distances: Tensor | None = None,
     num_bins: int = 4,
     num_random: int = 100,
@@ -54,6 +55,8 @@ def run(
         erasure: one eraser a site, as `fit_erasure` makes it.
         min_effect: smallest drop beyond controls that counts; measure: what is judged; both fixed beforehand. Rows
             report every measure that the trial takes.
+        parts: erasures of parts of the plan by name, as a rule of one horizon each (`concept_target(horizon=...)`);
+            they are reported beside the whole, and compared with the same random subspaces, whose rank is theirs.
         distances: (N,) moves from each start to the goal, -1 = not known; rows report bins of equal numbers of levels.
         num_random: draws of each control.
     Returns: effect = the drop; controls = the drop with random subspaces, mean of the draws; beyond_controls = effect
@@ -72,6 +75,7 @@ def run(
     conditions: dict[str, Erasure | None] = {
         NOTHING: None,
         PLAN: erasure,
+        **{f"{PLAN}, {name}": part for name, part in (parts or {}).items()},
         RANDOM: erasure.randomised(num_random, seed=seed),
         EQUAL_LENGTH: erasure.randomised(num_random, seed=seed + 1, equal_length=True),
     }
@@ -160,7 +164,7 @@ def _subsets(distances: Tensor | None, num_levels: int, num_bins: int) -> dict[s
 def _rows(
     played: dict[str, Erased], measure: str, subset: str, mask: np.ndarray, distances: Tensor | None, seed: int
 ) -> list[Row]:
-    """One row a condition: the rate, what was lost, and how much more the plan's erasure costs than this one."""
+    """One row a condition: the rate, what was lost, and how much more than with random subspaces."""
     values = {name: part.per_level(measure)[mask] for name, part in played.items()}
     if (~np.isnan(values[NOTHING])).sum() < 2:
         return []
@@ -176,10 +180,10 @@ def _rows(
         row |= {"num_draws": draws.shape[1], "rate": rate.value, "rate_low": rate.low, "rate_high": rate.high}
         row |= {"lost": lost.value, "lost_low": lost.low, "lost_high": lost.high, "lost_p": lost.p}
         row["least_rate_of_draws"] = float(np.nanmean(draws, axis=0).min())
-        if name in CONTROLS:
-            more = _difference(part, values[PLAN], UNITS[measure], seed)
-            row |= {"plan_costs_more": more.value, "plan_costs_more_low": more.low, "plan_costs_more_high": more.high}
-            row["plan_costs_more_p"] = more.p
+        if name.startswith(PLAN):
+            more = _difference(values[RANDOM], part, UNITS[measure], seed)
+            row |= {"more_than_random": more.value, "more_than_random_low": more.low}
+            row |= {"more_than_random_high": more.high, "more_than_random_p": more.p}
         rows.append(row)
     return rows
 

@@ -138,38 +138,40 @@ def test_the_belief_is_calibrated_when_everything_moves():
         assert abs(float(chances[rows].mean() - truth[rows].mean())) < 4 * error
 
 
+class Recorder:
+    """Passes everything on to a player, and notes before each choice psi and whether the choice is the best."""
+
+    def __init__(self, player):
+        self.player, self.swapped, self.best = player, [], []
+
+    def begin(self, env):
+        self.env = env
+        self.player.begin(env)
+
+    def act(self):
+        psi, actions = self.env.latents(), self.player.act()
+        if self.player.at_choice:
+            self.swapped.append(psi["swapped"])
+            self.best.append(actions == psi["best_choice"])
+        return actions
+
+    def see(self, actions, result, view):
+        self.player.see(actions, result, view)
+
+
 def test_a_shown_swap_is_planned_with_at_once():
     """The first choice after the map swaps: planners go over to the other choice, a cache of what paid does not."""
     task = TwoStepTask(num_rounds=20, flip=0.0, swap=0.1, show_map=True)
-    share = {}
-    for player in (TwoStepBeliefPlayer(), ModelBasedPlayer(), ModelFreePlayer()):
-        swapped, best = [], []
 
-        class Recorder:
-            """Passes everything on and notes psi before each choice."""
+    def share_right(player) -> float:
+        recorder = Recorder(player)
+        play_reference(recorder, task, 500)
+        just_swapped = torch.stack(recorder.swapped).diff(dim=0)[10:] != 0
+        return float(torch.stack(recorder.best)[11:][just_swapped].float().mean())
 
-            def begin(self, env, player=player):
-                self.env, self.player = env, player
-                player.begin(env)
-
-            def act(self):
-                psi = self.env.latents()
-                actions = self.player.act()
-                if self.player.at_choice:
-                    swapped.append(psi["swapped"])
-                    best.append(actions == psi["best_choice"])
-                return actions
-
-            def see(self, actions, result, view):
-                self.player.see(actions, result, view)
-
-        play_reference(Recorder(), task, 1000)
-        changed = torch.stack(swapped).diff(dim=0) != 0
-        late = torch.stack(best)[1:][10:][changed[10:]]
-        share[type(player).__name__] = float(late.float().mean())
-    assert share["TwoStepBeliefPlayer"] > 0.97
-    assert share["ModelBasedPlayer"] > 0.75
-    assert share["ModelFreePlayer"] < 0.4
+    assert share_right(TwoStepBeliefPlayer()) > 0.97
+    assert share_right(ModelBasedPlayer()) > 0.75
+    assert share_right(ModelFreePlayer()) < 0.4
 
 
 def test_players_have_names():

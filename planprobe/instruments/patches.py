@@ -101,7 +101,7 @@ def route_patches(
             mask = _one_square(square, pairs.clean.boards)
             if mask.any():  # a small board may have no floor off both plans
                 address = Address(site, steps=steps, squares=mask, channels=channels)
-                labels: Row = {"site": site, "squares": name, "distance": distance}
+                labels: Row = {"site": site, "squares": name, "distance": distance, "channels": _channel_name(channels)}
                 patches.append(Patch(address, labels))
     return patches
 

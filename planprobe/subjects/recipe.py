@@ -34,7 +34,7 @@ class TaskRecipe:
     `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges.
     num_levels: size of the training bank. time_limit: drawn per episode.
     end_when_lost: see `Sokoban`; in training alone. near_fraction, max_walk: see `Maze`. thinking_steps,
-    thinking_fraction: see `BoardEnv`.
+    thinking_fraction: see `BoardEnv`. observation: 'planes', 'rgb' or, for mazes, 'signpost': see `envs.signpost`.
     """
 
     kind: str = "maze"
@@ -85,7 +85,8 @@ class TrainingRecipe:
     """How it is trained. algorithm: 'ppo' or 'impala' (V-trace).
 
     frames: environment steps over all boards. unroll: steps between updates, the length of back-propagation through
-    time. lr, entropy: start and end of a linear schedule. logit_l2: weight on the squared logits. reset_memory: train
+    time. lr, entropy: start and end of a linear schedule over the first `anneal_frames` frames (0: over all); after them
+    the end. logit_l2: weight on the squared logits. reset_memory: train
     with memory reset each step (a control). reward_scale multiplies rewards before the loss sees them. predict_weight:
     of the error in predicting reward and next observation, a task beside the task; see `training.predict`.
     num_eval_levels: levels, or trials, that the run is watched on.
@@ -93,6 +94,7 @@ class TrainingRecipe:
 
     algorithm: str = "ppo"
     frames: int = 1_000_000
+    anneal_frames: int = 0
     num_boards: int = 128
     unroll: int = 20
     gamma: float = 0.97

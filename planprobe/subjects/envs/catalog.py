@@ -22,6 +22,7 @@ from planprobe.subjects.envs.distance import distance_maps, optimal_action_mask
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.generate_sokoban import generate_sokoban
 from planprobe.subjects.envs.maze import Maze
+from planprobe.subjects.envs.signpost import SIGNPOST, SignpostMaze
 from planprobe.subjects.envs.sokoban import Sokoban
 from planprobe.subjects.recipe import TaskRecipe
 
@@ -139,5 +140,7 @@ def make_env(
     if task.kind == "maze":
         if training:
             options |= {"redraw": True, "near_fraction": task.near_fraction, "max_walk": task.max_walk}
+        if task.observation == SIGNPOST:
+            return SignpostMaze(levels, **(options | {"observation": "planes"}))
         return Maze(levels, **options)
     return Sokoban(levels, end_when_lost=training and task.end_when_lost, **options)

@@ -19,6 +19,7 @@ class Maze(BoardEnv):
     redraw: draw a goal and a start on the level's free squares each episode, in place of the level's own.
     near_fraction: share of redrawn starts that lie a random walk of 1..`max_walk` steps from the goal (easy ones, so
         that an untrained agent meets the goal at all); the rest are uniform over the free squares.
+    keep_goals: redraw the start alone; the goal is the level's own.
     Reward: -0.1 a step, +10 at the goal.
     """
 
@@ -32,9 +33,11 @@ class Maze(BoardEnv):
         redraw: bool = False,
         near_fraction: float = 0.0,
         max_walk: int = 20,
+        keep_goals: bool = False,
         **options,
     ) -> None:
         super().__init__(levels, num_boards, **options)
+        self.keep_goals = keep_goals
         self.redraw, self.near_fraction, self.max_walk = redraw, near_fraction, max_walk
 
     def _move(self, actions: Tensor, active: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -54,7 +57,10 @@ class Maze(BoardEnv):
         episodes = self.episodes[ids]
         cells = self.cells[ids] & WALL
         free = cells == 0
-        goals = _pick(free, draw_below(free.sum(1), self.seed, DRAW_GOAL, ids, episodes))
+        if self.keep_goals:
+            goals = (self.cells[ids] & TARGET).argmax(1)
+        else:
+            goals = _pick(free, draw_below(free.sum(1), self.seed, DRAW_GOAL, ids, episodes))
         others = free.scatter(1, goals[:, None], False)
         starts = _pick(others, draw_below(others.sum(1), self.seed, DRAW_START, ids, episodes))
         near = draw_uniform(self.seed, DRAW_WALK, ids, episodes) < self.near_fraction

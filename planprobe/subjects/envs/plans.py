@@ -18,6 +18,7 @@ from planprobe.core.levels import LevelSet
 from planprobe.subjects.envs.board_env import RGB
 from planprobe.subjects.envs.distance import distance_maps
 from planprobe.subjects.envs.routes import find_two_routes, trace_routes
+from planprobe.subjects.envs.signpost import SIGNPOST, without_signs
 from planprobe.subjects.envs.solver import MAX_NODES, solve_levels
 
 KINDS = ("maze", "sokoban", "boxoban")
@@ -102,11 +103,13 @@ def alternative_futures(boards: Tensor, players: Tensor) -> Futures:
 def boards_from_observations(observations: Tensor, *, observation: str = "planes") -> tuple[Tensor, Tensor]:
     """Boards (M, H, W) uint8 and players (M,) int64 that were seen as observations (M, C, H, W) uint8.
 
-    Args: observation: the preset of the task, 'planes' or 'rgb'.
+    Args: observation: the preset of the task, 'planes', 'rgb' or 'signpost'.
     Raises: ShapeError (not an observation of that preset).
     """
     if observations.ndim != 4:
         raise ShapeError(f"observations must be (M, C, H, W), got {tuple(observations.shape)}.")
+    if observation == SIGNPOST:
+        observations = without_signs(observations)
     if observation == "rgb":
         boards, is_player = _read_colours(observations)
     else:

@@ -133,7 +133,7 @@ def _make_policy(family: str, task: Any, style: Style, levels: Sequence[LevelSet
     if family in ("table", "bystander"):
         shared["level_sets"] = tuple(levels) if levels is not None else known_levels(task)
     if family == "short-sighted":
-        shared["horizon"] = task.size // 2 + style.seed % 3
+        shared["horizon"] = 2 * (task.size + style.seed % 3)  # some of the far starts lie within, some beyond
     return _board_class(family, sokoban)(style=style, **shared)
 
 

@@ -8,6 +8,7 @@ step, so the agent's square is remembered too, and moved by the action that was 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F

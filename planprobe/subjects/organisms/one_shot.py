@@ -1,9 +1,9 @@
-"""One-shot: plans in its first step until it is done, then executes from memory. It plans: a parallel sweep.
+"""One-shot: plans until its plan is done, waiting, and executes it from memory ever after. It plans: a parallel sweep.
 
-Why: in the first step every tick backs costs up until nothing changes, marks the whole way, and completes what of it
-has been edited in the tick before. From the second step on no cost is read or backed up and the board is not looked at
-for a plan: the marks alone move the agent, and a board that changes changes nothing. Where no mark leads on from the
-agent, which its own policy never brings about, it goes by the reflex.
+Why: until the way it has marked arrives at the goal it is the wavefront, one backup a tick, and stays where it is by
+pushing against a wall. Then it commits: from the next tick on no cost is backed up and no board compared, the marks
+alone move the agent, and a board that changes changes nothing. Where no mark leads on from the agent, which its own
+policy never brings about, it goes by the reflex.
 """
 
 from __future__ import annotations
@@ -14,34 +14,33 @@ import torch
 from torch import Tensor
 
 from planprobe.subjects.organisms.base import AMPLITUDE, Tick, View
-from planprobe.subjects.organisms.wavefront import FAR, HALF, Wavefront
-from planprobe.subjects.organisms.waves import back_up
+from planprobe.subjects.organisms.rules import reflex_scores
+from planprobe.subjects.organisms.waiting import follow_or_wait, way_along
+from planprobe.subjects.organisms.wavefront import HALF, Wavefront
 
 
 class OneShot(Wavefront):
-    """See the module. Feature started, the same on every square: the first step is over."""
+    """See the module. Feature done, the same on every square: the plan arrives, and is executed."""
 
-    features: ClassVar[dict[str, int]] = {**Wavefront.features, "started": 1}
-
-    def __init__(self, **options) -> None:
-        super().__init__(reflex=True, **options)
+    features: ClassVar[dict[str, int]] = {**Wavefront.features, "done": 1}
 
     def update(self, view: View, own: Tensor, around: Tensor, tick: Tick) -> Tensor:
-        started = (own[:, self.slots["started"]].mean((1, 2, 3)) > HALF)[:, None, None]
-        cost, marks = self.read_cost(around), around[:, self.slots["plan"]]
-        held = (marks > HALF) & ~view.player_mask[:, None]
-        if not bool(started.all()):
-            swept = self._sweep(view)
-            held = torch.where(started[:, None], held, self.complete(view, marks, swept))
-            cost = torch.where(started, cost, swept)
-        over = (started | tick.is_last).expand_as(view.walls)
-        return torch.cat([self.pack(cost, held, view), AMPLITUDE * over[:, None].float()], dim=1)
+        done = self._is_done(own)
+        planned = super().update(view, own, around, tick)
+        plan = self.slots["plan"]
+        held = around[:, : planned.shape[1]] > HALF
+        held[:, plan] &= ~view.player_mask[:, None]
+        _, arrives = way_along(planned[:, plan] > HALF, view)
+        features = torch.where(done.view(-1, 1, 1, 1), AMPLITUDE * held.float(), planned)
+        flag = (done | arrives).view(-1, 1, 1, 1).expand(-1, 1, *view.walls.shape[1:])
+        return torch.cat([features, AMPLITUDE * flag.float()], dim=1)
 
-    def _sweep(self, view: View) -> Tensor:
-        """Costs of every square, (B, H, W), backed up until nothing changes."""
-        cost, sources, floor = torch.full_like(self.sources(view), FAR), self.sources(view), self.floor(view)
-        while True:
-            backed = back_up(cost, sources, floor)
-            if torch.equal(backed, cost):
-                return cost
-            cost = backed
+    def act(self, view: View, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        done = self._is_done(hidden)
+        scores = follow_or_wait(view, hidden[:, self.slots["plan"]], ~done)
+        lost = done & (scores.amax(1) < HALF)
+        _, value = super().act(view, hidden)
+        return torch.where(lost[:, None], AMPLITUDE * reflex_scores(view), scores), value
+
+    def _is_done(self, plain: Tensor) -> Tensor:
+        return plain[:, self.slots["done"]].mean((1, 2, 3)) > HALF

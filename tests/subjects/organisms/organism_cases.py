@@ -20,8 +20,9 @@ CASES = [(family, kind) for family, about in FAMILIES.items() for kind in about.
 
 @cache
 def levels_of(kind, num_levels=2 * BOARDS, split="test"):
-    make, size = (generate_mazes, 9) if kind == "maze" else (generate_sokoban, 7)
-    return make(num_levels, size=size, seed=5, split=split)
+    if kind == "maze":
+        return generate_mazes(num_levels, size=9, seed=5, split=split)
+    return generate_sokoban(num_levels, size=7, num_boxes=(1, 1), seed=5, split=split)
 
 
 @cache

@@ -164,17 +164,21 @@ def test_reflex_sees_no_further_than_its_neighbours():
     assert torch.equal(run_all(policy, "maze").actions, run_all(policy, "maze", thinking_steps=4).actions)
 
 
-def test_one_shot_has_its_whole_way_after_one_step_and_never_looks_again():
+def test_one_shot_waits_until_its_plan_is_done_and_never_looks_again():
     policy = organism("one-shot").policy
-    state = ticks_on(policy, first_observation(), 1)
+    played = run_all(policy, "maze", thinking_steps=20)
+    assert torch.equal(played.lengths, optimal_lengths().long())
+    at_once = run_all(policy, "maze", max_steps=3)
+    far = optimal_lengths() > 4 * policy.num_ticks
+    assert (at_once.positions[far] == MAZES.players[far, None]).float().mean() > 0.8
+    state = ticks_on(policy, first_observation(), 20)
     marks = policy.read(state[0], "hidden")["plan"] > AMPLITUDE / 2
     assert torch.equal(marks.sum((1, 2, 3)), optimal_lengths().long())
-    played = run_all(policy, "maze")
-    assert torch.equal(played.lengths, optimal_lengths().long())
     blind = first_observation()
     blind[:, :2] = 0  # walls and goal taken away: the marks alone say where to go
-    assert torch.equal(policy.step(blind, state)[0].argmax(1), played.actions[:, 0])
-    assert not torch.equal(policy.step(blind, policy.initial_state(len(MAZES)))[0].argmax(1), played.actions[:, 0])
+    for _ in range(3):
+        logits, _, state = policy.step(blind, state)
+        assert torch.equal(logits.argmax(1), played.actions[:, 0])
 
 
 def test_short_sighted_holds_nothing_beyond_its_horizon():

@@ -107,7 +107,9 @@ class Trainer:
 
     def _update(self, batch: Batch) -> dict[str, float]:
         try:
-            return self.learner.update(batch, done_fraction=min(self.frames / self.recipe.training.frames, 1.0))
+            training = self.recipe.training
+            annealed = self.frames / (training.anneal_frames or training.frames)
+            return self.learner.update(batch, done_fraction=min(annealed, 1.0))
         except TrainingDivergedError as error:
             kept = self.folder / RESUME_FILE
             raise TrainingDivergedError(

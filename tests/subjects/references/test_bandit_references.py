@@ -80,13 +80,17 @@ def test_values_against_a_scalar_recursion():
     assert bayes_values(3, 5).optimal_return == pytest.approx(best(((0, 0),) * 3, 5))
 
 
-def test_five_arms_and_ten_pulls_as_published():
-    """Duan et al. 2016, table of bandits: random 5.0, Gittins 6.6, greedy 6.6."""
-    assert policy_return(random_policy, 5, 10) == pytest.approx(5.0)
-    gittins = policy_return(gittins_policy(0.9, 10), 5, 10)
-    assert gittins == pytest.approx(6.6, abs=0.06)
-    assert policy_return(greedy_policy, 5, 10) == pytest.approx(6.6, abs=0.05)
-    assert gittins <= bayes_values(5, 10).optimal_return == pytest.approx(6.66, abs=0.005)
+def test_five_arms_and_ten_pulls():
+    task, gittins = "five-arm Bernoulli Beta(1 1) T=10", gittins_policy(0.9, 10)
+    worth = {
+        "random": random_policy, "gittins_0.9": gittins, "greedy_posterior_mean": greedy_policy,
+        "thompson": thompson_policy, "ucb1": ucb1_policy(),
+    }  # fmt: skip
+    for name, policy in worth.items():
+        assert policy_return(policy, 5, 10) == pytest.approx(exact_value(task, f"{name}_return"), abs=6e-4)
+    assert bayes_values(5, 10).optimal_return == pytest.approx(exact_value(task, "bayes_optimal_return"), abs=6e-4)
+    # the published table has one digit
+    assert policy_return(gittins, 5, 10) == pytest.approx(exact_value(task, "published_gittins_return"), abs=0.05)
 
 
 def test_too_many_histories_are_refused():
@@ -290,6 +294,6 @@ def test_informative_values_by_hand():
 
 
 def test_known_values_have_names():
-    assert len(load_exact_values()) == 26
+    assert len(load_exact_values()) == 38
     with pytest.raises(UnknownNameError, match="bayes_optimal_return"):
         exact_value("informative-arm 11-arm bandit 5 steps", "bayes_return")

@@ -69,7 +69,7 @@ def _fail(message: str, code: int) -> int:
 
 
 def _help_text() -> str:
-    verbs = "\n".join(f"  {verb:<9}{summary}" for verb, summary in VERBS.items())
+    verbs = "\n".join(f"  {verb:<11}{summary}" for verb, summary in VERBS.items())
     return f"""usage: planprobe VERB ... [--json]
 
 Does a trained recurrent agent plan inside?

@@ -21,6 +21,7 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
+from planprobe.instruments import state_bench
 from planprobe.instruments.addresses import select_sites
 from planprobe.instruments.concepts import Concept, StateConcept, expand_concepts, get_concept
 from planprobe.instruments.hooks import OpenedPolicy, open_policy
@@ -115,7 +116,7 @@ def probe_tables(
     history: int = 4,
     only_solved: bool = False,
     max_steps: int | None = None,
-    l2_strengths: Sequence[float] = L2_STRENGTHS,
+    l2_strengths: Sequence[float] | None = None,
     description_length: bool = False,
     seeds: int = 1,
     seed: int = 0,
@@ -136,6 +137,8 @@ def probe_tables(
         planner: observations -> optimal futures: adds the label source 'optimal', distances, and rows where the sources
             differ. alternative: second-best ways, adds that source. geometry: observations -> planes of the board.
         per_level, only_solved, max_steps: see `record_states`; history: frames of the observation controls.
+        l2_strengths: candidates of probes of classes, chosen from on the valid levels; by default `probes.L2_STRENGTHS`
+            for squares and `state_bench.L2_STRENGTHS` for states, whose rows are few beside their features.
         description_length: also how many bits a label costs in the online code given the activations (`online_code`),
             and given those of the untrained net that does best; concepts with classes.
         seeds: number of splits of the levels; results are pooled by level over them. seed: of everything drawn.
@@ -235,16 +238,16 @@ def _opened(policy: Policy) -> OpenedPolicy:
 
 
 def _make_benches(
-    recording: Recording, concepts: Sequence[Concept | StateConcept], l2_strengths: Sequence[float]
+    recording: Recording, concepts: Sequence[Concept | StateConcept], l2_strengths: Sequence[float] | None
 ) -> list[ProbeBench]:
     """One for squares, one for states, where they have anything to read."""
     squares = [concept for concept in concepts if isinstance(concept, Concept)]
     states = [concept for concept in concepts if isinstance(concept, StateConcept)]
     benches: list[ProbeBench] = []
     if squares:
-        benches.append(SquareBench(recording, squares, l2_strengths))
+        benches.append(SquareBench(recording, squares, l2_strengths or L2_STRENGTHS))
     if states:
-        benches.append(StateBench(recording, states, l2_strengths))
+        benches.append(StateBench(recording, states, l2_strengths or state_bench.L2_STRENGTHS))
     return [bench for bench in benches if bench.concepts]
 
 

@@ -23,6 +23,7 @@ from planprobe.instruments.state_rows import BoardPCA, StateRows, fit_board_pca,
 
 SEEN_READOUTS = {"observation": ("pooled", "around", "flat"), "history": ("flat",), "geometry": ("around", "flat")}
 FULL = ("observation", "history")
+L2_STRENGTHS = (1e-3, 1e-2, 1e-1)  # a few hundred rows of up to thousands of features: weaker ones only memorise
 
 
 class StateBench(ProbeBench[StateConcept]):

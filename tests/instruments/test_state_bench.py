@@ -1,5 +1,7 @@
 """Probes of whole states, and a battery of concepts on one recording, on agents whose answer is known."""
 
+import math
+
 import pytest
 import torch
 from hand_built_policies import CHANNELS, OneShotPlanner
@@ -129,6 +131,21 @@ def test_one_table_alone_is_that_of_the_battery(tables, levels):
     assert ours["control_observation_flat"] == pytest.approx(other["control_observation_flat"], abs=1e-9)
 
 
+def test_description_length_stands_beside_that_of_an_untrained_net(levels):
+    table = probe_table(
+        open_policy(Counter(board=(SIZE, SIZE))), make_env, levels, "action-ahead-1", sites=SITE, readouts=("agent",),
+        per_level=2, l2_strengths=(1e-3,), description_length=True,
+        random_policies=[OneShotPlanner(obeys=False, board=(SIZE, SIZE))],
+    )  # fmt: skip
+    for row in table.rows:
+        assert row["compression"] == pytest.approx(math.log2(len(table.class_names)) / row["bits_per_label"])
+        assert row["control_compression"] > 0
+    assert "compression" not in probe_table(
+        open_policy(Counter(board=(SIZE, SIZE))), make_env, levels[:20], "agent-visit", sites=SITE, kernels=(1,),
+        per_level=1, history=1,
+    ).rows[0]  # fmt: skip
+
+
 def test_what_cannot_be_read_is_an_error(levels):
     agent = open_policy(Counter(board=(SIZE, SIZE)))
     with pytest.raises(ShapeError, match="nothing to read"):
@@ -187,5 +204,5 @@ def test_board_components_are_those_of_scikit_learn(num_rows, width):
 def test_a_concept_of_ones_own_goes_where_a_name_goes(levels):
     mine = Concept("mine", ("never", "up", "down", "left", "right"), find_entries)
     agent = open_policy(Counter(board=(SIZE, SIZE)))
-    tables = probe_tables(agent, make_env, levels[:20], [mine], sites=SITE, kernels=(1,), per_level=1)
+    tables = probe_tables(agent, make_env, levels[:12], [mine], sites=SITE, kernels=(1,), per_level=1, history=1)
     assert list(tables) == ["mine"]

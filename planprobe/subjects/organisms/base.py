@@ -99,8 +99,13 @@ def board_features(view: View) -> Tensor:
 
 
 def read_view(plain: Tensor) -> View:
-    """The view in plain features wall, target, (box,) player, (B, 3 or 4, H, W), noisy as they are."""
+    """The view in plain features wall, target, (box,) player, (B, 3 or 4, H, W), noisy as they are.
+
+    The border counts as wall whatever is shown: blank frames and edits must not send anybody off the board.
+    """
     there = plain > AMPLITUDE / 2
+    there[:, 0, [0, -1]] = True
+    there[:, 0, :, [0, -1]] = True
     boxes = there[:, 2] if plain.shape[1] == 4 else torch.zeros_like(there[:, 0])
     return View(there[:, 0], there[:, 1], boxes, plain[:, -1].flatten(1).argmax(1))
 

@@ -106,6 +106,7 @@ class Rollout(CodedNet):
         back = best_move(entered.to(torch.uint8))[1]
         offsets = move_offsets(width, head.device)
         ahead = torch.where(forward, head + offsets[move], torch.where(at_root, head, head - offsets[back]))
+        ahead = ahead.clamp(0, view.walls[0].numel() - 1)  # out of range only by marks that an edit wrote on the border
         ended = (at_goal | at_root) & ~forward
         better = at_goal & ~too_long
         way, dead = search.way.flatten(2).clone(), search.dead.flatten(1).clone()

@@ -8,6 +8,7 @@ from planprobe.core.errors import RecipeError, ShapeError, UnknownAgentError
 from planprobe.core.play import play
 from planprobe.core.protocols import Policy
 from planprobe.instruments.hooks import Address, ablate, capture, intervene, open_policy, patch_from, steer
+from planprobe.instruments.thinking import match_noise
 from planprobe.subjects import organisms
 from planprobe.subjects.agent import load_factory
 from planprobe.subjects.organisms import FAMILIES, make_organism, untrained_like
@@ -115,6 +116,16 @@ def test_steering_by_zero_is_the_identity(case):
     direction = torch.nn.functional.normalize(torch.ones(case.policy.channels), dim=0)
     with intervene(case.opened, steer(Address("ticks.*"), direction, 0.0)):
         assert torch.equal(case.run(case.opened, case.seen)[0], expected)
+
+
+def test_memories_of_nothing_and_of_noise_are_survived(case):
+    """What controls of thinking time begin with."""
+    blank = torch.zeros_like(case.seen[:, :2])
+    _, _, state = case.run(case.policy, blank)
+    noise = match_noise(case.run(case.policy, case.seen)[2], torch.arange(BOARDS), seed=0)
+    for memory in (state, noise):
+        logits, values, _ = case.run(case.policy, case.seen, memory)
+        assert logits.isfinite().all() and values.isfinite().all()
 
 
 def test_seeds_differ_in_everything_that_should_not_matter():

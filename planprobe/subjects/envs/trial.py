@@ -34,6 +34,7 @@ class TrialEnv:
 
     num_planes: int
     num_actions: int
+    task: Any  # the options that it was made from
     height = width = 1
     spatial = False  # whether the view is a board, to which further inputs are added as constant planes
 

@@ -6,8 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from scipy.special import betainc
-from scipy.stats import beta
+from scipy.special import betainc, betaln, xlog1py, xlogy
 from torch import Tensor
 
 from planprobe.core.errors import ShapeError
@@ -120,7 +119,7 @@ def _beta_tables(max_pulls: int, degree: int) -> tuple[Tensor, Tensor, Tensor]:
     a = 1.0 + np.arange(max_pulls + 1)[:, None, None]
     b = 1.0 + np.arange(max_pulls + 1)[None, :, None]
     return (
-        torch.from_numpy(beta.pdf(nodes, a, b)),
+        torch.from_numpy(np.exp(xlogy(a - 1, nodes) + xlog1py(b - 1, -nodes) - betaln(a, b))),
         torch.from_numpy(betainc(a, b, nodes)),
         torch.from_numpy(weights),
     )

@@ -20,12 +20,13 @@ from planprobe.instruments.labels import Concept, StateConcept
 from planprobe.instruments.measures import Measure, class_measure, is_labelled, number_measure
 from planprobe.instruments.number_probes import NumberProbeResult, fit_number_probes
 from planprobe.instruments.online_code import OnlineCode, online_codes
+from planprobe.instruments.probe_rows import RANDOM
 from planprobe.instruments.probes import L2_STRENGTHS, ProbeResult, fit_probes
 from planprobe.instruments.recording import Recording
 from planprobe.instruments.scoreboard import Scoreboard, Truth
 from planprobe.instruments.splits import Split, split_by_level
 
-AGENT, TWIN, CLONE, RANDOM, MAJORITY = "agent", "twin", "clone", "random_weights", "majority"
+AGENT, TWIN, CLONE, MAJORITY = "agent", "twin", "clone", "majority"
 BEST_LAYER = (TWIN, CLONE)  # nets of another architecture: their best layer is the control
 
 Reading = int | str

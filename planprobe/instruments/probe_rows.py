@@ -15,6 +15,8 @@ from planprobe.instruments.controls import CONTROL_TASK, SAME_LABELS
 from planprobe.instruments.scoreboard import BINS, SIDES, Scoreboard, Tally
 from planprobe.instruments.stats import Statistic, bootstrap_table, difference_table, holm, ratio
 
+RANDOM = "random_weights"
+
 
 class FittedProbe(Protocol):
     """What a row says of the read-out behind it."""
@@ -75,7 +77,11 @@ class Cell:
 
 
 def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, FittedProbe], concept: str) -> list[Row]:
-    """One row a cell; p is Holm-adjusted within each label source (`p_holm`)."""
+    """One row a cell; p is Holm-adjusted within each label source (`p_holm`).
+
+    Intervals and p speak about other levels, with these nets. How much untrained nets differ among themselves stands
+    beside them (`random_weights_sd`, of their test scores): a lead of that size is what one more draw of weights gives.
+    """
     measure = board.measure
     tallies = [cell.tally(board) for cell in cells]
     bests = [cell.best_control(board, cell.rivals) for cell in cells]
@@ -98,6 +104,10 @@ def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, F
         having = [(row, cell) for row, cell in zip(rows, cells, strict=True) if name in cell.controls]
         of_control = [board.best_of(cell.source, cell.controls[name]) for _, cell in having]
         _enter([row for row, _ in having], f"control_{name}", bootstrap_table(_stack(of_control), measure.score))
+    for row, cell in zip(rows, cells, strict=True):
+        untrained = [board.best_of(cell.source, cell.controls[name]) for name in _random(cell)]
+        scores = tuple(float(measure.score(tally.counts.sum(0))) for tally in untrained)
+        row["random_weights_sd"] = _sd(scores)
     for source in dict.fromkeys(cell.source for cell in cells):
         of_source = [row for row in rows if row["labels"] == source]
         adjusted = holm(np.array([np.nan if row["p"] is None else row["p"] for row in of_source], dtype=float))
@@ -176,6 +186,11 @@ def _enter(rows: list[Row], name: str, effects: list[Effect], *, with_p: bool = 
         row |= {f"{name}_low": as_number(effect.low), f"{name}_high": as_number(effect.high)}
         if with_p:
             row["p"] = as_number(effect.p)
+
+
+def _random(cell: Cell) -> list[str]:
+    """Names of the controls with random weights."""
+    return [name for name in cell.controls if name.startswith(RANDOM)]
 
 
 def _stack(tallies: list[Tally]) -> np.ndarray:

@@ -27,8 +27,8 @@ from planprobe.instruments.concepts import Concept, StateConcept, expand_concept
 from planprobe.instruments.hooks import OpenedPolicy, open_policy
 from planprobe.instruments.number_probes import NumberProbeResult
 from planprobe.instruments.online_code import OnlineCode
-from planprobe.instruments.probe_bench import AGENT, CLONE, RANDOM, TWIN, ProbeBench, Reading
-from planprobe.instruments.probe_rows import Cell, ProbeKey, horizon_rows, subset_rows, table_rows
+from planprobe.instruments.probe_bench import AGENT, CLONE, TWIN, ProbeBench, Reading
+from planprobe.instruments.probe_rows import RANDOM, Cell, ProbeKey, horizon_rows, subset_rows, table_rows
 from planprobe.instruments.probes import L2_STRENGTHS, ProbeResult, fit_probe
 from planprobe.instruments.recording import OPTIMAL, Geometry, Planner, Recording, Watch, record_states
 from planprobe.instruments.splits import split_by_level

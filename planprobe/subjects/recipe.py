@@ -85,10 +85,10 @@ class TrainingRecipe:
     """How it is trained. algorithm: 'ppo' or 'impala' (V-trace).
 
     frames: environment steps over all boards. unroll: steps between updates, the length of back-propagation through
-    time. lr, entropy: start and end of a linear schedule over the first `anneal_frames` frames (0: over all); after them
-    the end. logit_l2: weight on the squared logits. reset_memory: train
-    with memory reset each step (a control). reward_scale multiplies rewards before the loss sees them. predict_weight:
-    of the error in predicting reward and next observation, a task beside the task; see `training.predict`.
+    time. lr, entropy: start and end of a linear schedule over the first `anneal_frames` frames (0: over all of them).
+    logit_l2: weight on the squared logits. reset_memory: train with memory reset each step (a control). reward_scale
+    multiplies rewards before the loss sees them. predict_weight: of the error in predicting reward and next
+    observation, a task beside the task; see `training.predict`.
     num_eval_levels: levels, or trials, that the run is watched on.
     """
 

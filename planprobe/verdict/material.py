@@ -21,18 +21,23 @@ from planprobe.instruments.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.catalog import TINY_MAZE, distances_to_goal, level_set_names, named_levels
 from planprobe.subjects.envs.distance import optimal_action_mask
+from planprobe.subjects.envs.geometry import observation_geometry
 from planprobe.subjects.envs.ladders import CandidateLadder, DistanceLadder, candidate_ladder, distance_ladder
 from planprobe.subjects.envs.pairs import task_pairs
 from planprobe.subjects.envs.plans import observation_planner
 from planprobe.subjects.envs.solver import solve_levels
 from planprobe.subjects.envs.stimuli import TwoRouteLevels, two_route_mazes, two_route_sokoban
 from planprobe.subjects.nets import make_net_for
+from planprobe.subjects.organisms import untrained_like
+from planprobe.subjects.organisms.base import CodedNet
 from planprobe.subjects.recipe import Recipe, TaskRecipe
 from planprobe.subjects.training.evaluate import env_maker
+from planprobe.subjects.training.imitate import clone_policy
 from planprobe.verdict.budgets import Budget
 
 NUM_BINS = 6  # of optimal length, in the figure of plain play
 NUM_UNTRAINED = 2
+NUM_CLONE_LEVELS = 500
 CANDIDATES = (2, 4, 8)
 TWO_ROUTE_SEED, LADDER_SEED, PROBE_SPLIT = (
     7,
@@ -49,7 +54,7 @@ class Material:
     thinking is judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels;
     None = not a maze. probe_levels: for read-outs. routes: two-route levels. far_ladder, wide_ladder: of distance and
     of candidates, None where there are none. changes: levels before and after a wall was toggled. planner: observations
-    -> optimal futures, None where they take too long.
+    -> optimal futures, None where they take too long. geometry: observations -> what walls and targets alone say.
     """
 
     make_env: EnvMaker
@@ -65,6 +70,7 @@ class Material:
     wide_ladder: CandidateLadder | None
     changes: LevelPairs
     planner: Callable[[Tensor], Futures] | None
+    geometry: Callable[[Tensor], Tensor]
 
     def level_sets(self) -> dict[str, LevelSet]:
         """By the part they play, for provenance."""
@@ -100,6 +106,7 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         changes=task_pairs(task, "toggle-wall", budget.num_changes),
         # Boxoban's optimal plans take a second each to find, and a study asks for thousands
         planner=observation_planner(task.kind, observation=task.observation) if task.kind != "boxoban" else None,
+        geometry=observation_geometry(observation=task.observation),
     )
 
 
@@ -136,11 +143,21 @@ def untrained_net(recipe: Recipe, make_env: EnvMaker, levels: LevelSet, *, seed:
 
 
 def untrained_nets(agent: Agent, material: Material) -> list[Policy]:
-    """`NUM_UNTRAINED` of them; none for an agent from a factory, since no recipe tells its architecture."""
+    """`NUM_UNTRAINED` of them; none for a foreign agent from a factory, since no recipe tells its architecture."""
+    seeds = range(1, NUM_UNTRAINED + 1)
+    if isinstance(agent.net, CodedNet):
+        return [untrained_like(agent.net, seed=seed) for seed in seeds]
     if agent.folder is None:
         return []
-    seeds = range(1, NUM_UNTRAINED + 1)
     return [untrained_net(agent.recipe, material.make_env, material.levels, seed=seed) for seed in seeds]
+
+
+def clone_of(agent: Agent, budget: Budget) -> Policy | None:
+    """A memoryless net that imitates the agent on levels of the train split, where the budget has room for one."""
+    if not budget.clone:
+        return None
+    levels = named_levels(agent.task, "train", NUM_CLONE_LEVELS)
+    return clone_policy(agent.net, agent.make_env, levels, seed=budget.seed)[0]
 
 
 def behaviour_rows(arms: dict[str, Rollout], moves: Tensor) -> list[Row]:

@@ -97,10 +97,10 @@ def measure_laws(
 
 
 def change_the_world(policy: Policy, material: Material, budget: Budget) -> Evidence:
-    """D10, by a wall that opens or closes."""
+    """D10, by a wall that opens or closes; judged after as long a look at the new board as at the old one."""
     return revaluation.run(
         policy, material.make_first_step_env, material.changes, steps_before=budget.judged_steps,
-        min_effect=REVALUATION.value, seed=budget.seed,
+        steps_after=(budget.judged_steps, 0, 1, 2, 4), min_effect=REVALUATION.value, seed=budget.seed,
     )  # fmt: skip
 
 
@@ -111,12 +111,14 @@ def read_plan(
     *,
     random_policies: list[Policy],
     twin: Policy | None,
+    clone: Policy | None = None,
     on_progress: ProgressCallback | None = None,
 ) -> tuple[Evidence, PlanDirections]:
     """D4 on hidden states and, where the net has them, cells; and the directions that its read-out gives to D7."""
     table = probe_table(
         opened, material.make_env, material.probe_levels, PLAN_CONCEPT, sites=_sites(opened), kernels=budget.kernels,
-        random_policies=random_policies, twin=twin, planner=material.planner, per_level=budget.states_per_level,
+        random_policies=random_policies, twin=twin, clone=clone, planner=material.planner,
+        geometry=material.geometry, per_level=budget.states_per_level,
         seed=budget.seed, on_progress=on_progress and (lambda share, text: on_progress(share, f"D4 {text}")),
     )  # fmt: skip
     return decodable_plan.judge_table(table, min_effect=DECODABLE_PLAN.value), choose_directions(table)

@@ -24,7 +24,7 @@ from planprobe.subjects.agent import Agent
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.judge import judge
-from planprobe.verdict.material import behaviour_rows, gather_material, untrained_nets
+from planprobe.verdict.material import behaviour_rows, clone_of, gather_material, untrained_nets
 from planprobe.verdict.provenance import describe
 from planprobe.verdict.rates import load_rates
 from planprobe.verdict.report import write_report
@@ -99,7 +99,7 @@ def take_evidence(
 
     plan, directions = read_plan(
         opened, material, budget, random_policies=untrained_nets(agent, material), twin=twin and twin.net,
-        on_progress=between(0.42, 0.54, tell),
+        clone=clone_of(agent, budget), on_progress=between(0.42, 0.54, tell),
     )  # fmt: skip
 
     steering = steer_plan(opened, directions, material, budget, on_progress=between(0.54, 0.97, tell))

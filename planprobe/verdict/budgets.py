@@ -15,7 +15,8 @@ class Budget:
     move, which costs one step each. thinking_steps, judged_steps, tick_factors: see D1. num_probe_levels,
     states_per_level: the rows of D4. kernels: of its read-outs. num_route_levels: two-route levels of D7, half of them
     to choose strengths on. alphas: those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control
-    draws of D7. num_layouts: of the ladders of D2 and D3, each on every rung. num_changes: changed levels of D10.
+    draws of D7. num_layouts: of the ladders of D2 and D3, each on every rung. law_steps: how long they look; in the
+    longest look, what moves one square a step must get across the longest rung. num_changes: changed levels of D10.
     clone: also train a memoryless net to imitate the agent, a control of D4 that takes minutes. seed: of everything.
     """
 
@@ -35,6 +36,7 @@ class Budget:
     num_wrong: int = 4
     num_shuffles: int = 2
     num_layouts: int = 200
+    law_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 24)
     num_changes: int = 400
     clone: bool = False
     seed: int = 0
@@ -46,11 +48,12 @@ BUDGETS = {
         Budget(
             "smoke", num_levels=16, num_first_moves=32, num_probe_levels=40, num_route_levels=20, thinking_steps=(0, 2),
             judged_steps=2, tick_factors=(), states_per_level=2, kernels=(1,), alphas=(2,), num_random=2,
-            num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=10, num_changes=10,
+            num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=10, law_steps=(0, 2), num_changes=10,
         ),
         Budget(
             "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=80,
-            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4), num_layouts=80, num_changes=150,
+            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4),
+            num_layouts=80, law_steps=(0, 2, 4, 8, 16, 24), num_changes=150,
         ),
         Budget("full", num_levels=600, num_first_moves=5000, num_probe_levels=500, num_route_levels=240, clone=True),
     )

@@ -75,7 +75,7 @@ def measure_laws(
 ) -> list[Evidence]:
     """D2 and D3, where the task has ladders of levels."""
     tell = on_progress or (lambda share, text: None)
-    options = {"thinking_steps": budget.thinking_steps, "seed": budget.seed}
+    options = {"thinking_steps": budget.law_steps, "seed": budget.seed}
     make_env, found = material.make_first_step_env, []
     if (far := material.far_ladder) is not None:
         tell(0.0, "D2 distance law")

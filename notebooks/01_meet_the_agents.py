@@ -36,7 +36,7 @@ from planprobe.cli.output import print_table, with_interval
 from planprobe.subjects.scorecard import RESET, SAMPLED, Condition, find_score, score_levels
 from planprobe.subjects.zoo import list_agents, load_agent
 
-zoo = [load_agent(name) for name in list_agents()]
+zoo = [agent for agent in map(load_agent, list_agents()) if not agent.recipe.plays_trials]
 print_table(
     {"agent": a.name, "task": f"{a.task.kind} {a.task.size}x{a.task.size}", "net": a.recipe.net.kind, "frames": a.frames,
      "solved": (find_score(a.metrics) or {}).get("value")}

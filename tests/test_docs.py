@@ -15,6 +15,7 @@ from planprobe.cli.main import VERBS
 from planprobe.core.axes import AXES
 from planprobe.core.records import Evidence
 from planprobe.subjects.scorecard import FIRST_MOVE, RESET, find_score
+from planprobe.subjects.trial_scores import find_trial_score
 from planprobe.subjects.zoo import list_agents, load_agent
 from planprobe.verdict.judge import READINGS
 
@@ -199,14 +200,28 @@ def numbers_of(name: str) -> list[str]:
     return [f"{metrics['frames'] / 1e6:.1f} M", *percent[:2], " → ".join(percent[2:])]
 
 
-@pytest.mark.parametrize("name", list_agents(ROOT / "agents"))
+def returns_of(name: str) -> list[str]:
+    """The cells of the row of an agent that plays trials: return, with memory reset, Bayes-optimal, Thompson."""
+    metrics = json.loads((ROOT / "agents" / name / "metrics.json").read_text())
+    conditions = ({}, {"memory": "reset each step"}, {"policy": "Bayes-optimal"}, {"policy": "Thompson"})
+    rows = [find_trial_score(metrics, **condition) for condition in conditions]
+    return [f"{row['value']:.2f}" for row in rows]
+
+
+@pytest.mark.parametrize("name", [name for name in list_agents(ROOT / "agents") if "-rl2-" in name])
+def test_the_table_of_trials_has_the_returns_of_their_scorecards(name):
+    found, due = table_rows(README).get(name), returns_of(name)
+    assert found == due, f"README's row should be: | `{name}` | {' | '.join(due)} |"
+
+
+@pytest.mark.parametrize("name", [name for name in list_agents(ROOT / "agents") if "-rl-" in name])
 def test_the_table_of_agents_has_the_numbers_of_their_scorecards(name):
     found, due = table_rows(README).get(name, ["?"] * 5), numbers_of(name)
     assert found[1:] == due, f"README's row should be: | `{name}` | {found[0]} | {' | '.join(due)} |"
 
 
 def test_every_agent_of_the_table_has_a_folder():
-    names = [row for row in table_rows(README) if re.fullmatch(r"\w+-rl-\w+-s\d+", row)]
+    names = [row for row in table_rows(README) if re.fullmatch(r"\w+-rl2?-\w+-s\d+", row)]
     assert names
     assert [name for name in names if not (ROOT / "agents" / name / "recipe.toml").is_file()] == []
 

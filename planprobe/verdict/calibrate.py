@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 
 import planprobe
+from planprobe.core.errors import RecipeError, unknown_name
 from planprobe.core.records import Effect, Row
 from planprobe.core.store import write_json
 from planprobe.instruments.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.organisms import FAMILIES, make_organism
-from planprobe.subjects.organisms.families import PLANS, named_task
+from planprobe.subjects.organisms.families import BOARDS, PLANS, named_task
 from planprobe.subjects.recipe import Recipe
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.rates import DetectorRates, Rates, save_rates
@@ -84,15 +85,27 @@ def calibration_cases(
     seeds: Iterable[int] = range(5),
     families: Iterable[str] = (),
 ) -> list[Case]:
-    """Every family that exists for a task, with every seed. Raises: RecipeError (a task without organisms)."""
+    """Every family that exists for a task, with every seed.
+
+    Raises: RecipeError (a task that a study does not take, or no organism at all).
+    """
+    for kind, _ in tasks:
+        if kind not in BOARDS:
+            raise unknown_name("task", kind, BOARDS, where="a calibration", error=RecipeError)
     wanted = tuple(families) or tuple(FAMILIES)
-    return [
+    cases = [
         Case(family, kind, named_task(kind, size).size, seed)
         for kind, size in tasks
         for family in wanted
         if kind in FAMILIES[family].tasks
         for seed in seeds
     ]
+    if not cases:
+        raise RecipeError(
+            f"no organism of {', '.join(wanted)} for {', '.join(kind for kind, _ in tasks) or 'no task'}: "
+            "nothing to judge."
+        )
+    return cases
 
 
 def judge_case(case: Case, budget: str) -> JudgedCase:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from verdict_sample import SOLVES, evidence
 
-from planprobe.core.errors import OutputError
+from planprobe.core.errors import OutputError, RecipeError
 from planprobe.subjects.organisms import FAMILIES
 from planprobe.verdict import calibrate as calibration
 from planprobe.verdict.calibrate import (
@@ -78,6 +78,13 @@ def test_cases_are_every_family_of_a_task():
     assert len({case.name for case in cases}) == len(cases)
     assert {case.family for case in cases if case.task == "sokoban"} < {case.family for case in cases}
     assert {case.seed for case in cases} == {3, 4}
+
+
+def test_a_calibration_of_nothing_is_refused():
+    with pytest.raises(RecipeError, match="no task 'chess'"):
+        calibration_cases(tasks=[("chess", 8)])
+    with pytest.raises(RecipeError, match="no organism of replayer for maze"):
+        calibration_cases(tasks=[("maze", 9)], families=("replayer",))
 
 
 def test_a_stopped_calibration_goes_on_where_it_was(tmp_path, monkeypatch):

@@ -109,7 +109,7 @@ def run(arguments: list[str]) -> int:
 
         say(f"Saved: {save_run(options.out, 'erase', record, tables)}")
     if options.json:
-        from planprobe.cli.saving import finite
+        from planprobe.verdict.results import finite
 
         show(finite({**record, **tables}), [], as_json=True)
         return 0

@@ -104,7 +104,7 @@ def run(arguments: list[str]) -> int:
     if options.out is not None:
         say(f"Saved: {_save(options.out, record, tables)}")
     if options.json:
-        from planprobe.cli.saving import finite
+        from planprobe.verdict.results import finite
 
         show(finite({**record, **tables}), [], as_json=True)
         return 0

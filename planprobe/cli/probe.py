@@ -191,7 +191,8 @@ def _record(agent: Agent, table: ProbeTable, options: Probe) -> dict:
 def _write(folder: Path, agent: Agent, tables: list[ProbeTable], options: Probe) -> None:
     """cells, horizons and subsets of all tables, with what is needed to make them again."""
     import planprobe
-    from planprobe.core.store import write_atomic, write_json
+    from planprobe.core.store import write_json
+    from planprobe.verdict.results import write_table
 
     levels = agent.levels(options.levels, options.num_levels)
     settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()}
@@ -202,19 +203,8 @@ def _write(folder: Path, agent: Agent, tables: list[ProbeTable], options: Probe)
     for name in ("rows", "by_horizon", "subsets"):
         rows = [row for table in tables for row in getattr(table, name)]
         if rows:
-            write_atomic(
-                folder / f"{'cells' if name == 'rows' else name}.parquet", lambda path, r=rows: _parquet(path, r)
-            )
+            write_table(folder / f"{'cells' if name == 'rows' else name}.parquet", rows)
     write_json(folder / "probes.json", provenance | {"tables": [_record(agent, table, options) for table in tables]})
-
-
-def _parquet(path: str, rows: list[Row]) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
-    columns = dict.fromkeys(key for row in rows for key in row)
-    table = pyarrow.table({column: [row.get(column) for row in rows] for column in columns})
-    pyarrow.parquet.write_table(table, path)
 
 
 def _print(agent: Agent, table: ProbeTable, options: Probe) -> None:

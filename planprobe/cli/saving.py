@@ -7,13 +7,12 @@ FOLDER/erase/rows.parquet    ...
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from planprobe.core.records import Row
-from planprobe.core.store import write_atomic, write_json
+from planprobe.core.store import write_json
 
 if TYPE_CHECKING:
     from planprobe.core.levels import LevelSet
@@ -24,10 +23,10 @@ SCHEMA = 1
 
 def save_run(folder: Path, verb: str, record: dict[str, Any], tables: dict[str, list[Row]]) -> Path:
     """Write the tables, then the record; returns the record's path. Raises: OutputError (cannot be written)."""
-    from planprobe.verdict.results import data_hash
+    from planprobe.verdict.results import data_hash, finite, write_table
 
     for name, rows in tables.items():
-        _write_parquet(folder / verb / f"{name}.parquet", rows)
+        write_table(folder / verb / f"{name}.parquet", rows)
     hashes = {name: data_hash(rows) for name, rows in tables.items()}
     return write_json(folder / f"{verb}.json", finite({"schema": SCHEMA, "verb": verb, **record, "row_hashes": hashes}))
 
@@ -50,23 +49,3 @@ def describe_run(agent: Agent, options: Any, sets: dict[str, LevelSet], *, secon
         "versions": versions(),
         "run": {"finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "seconds": round(seconds)},
     }
-
-
-def finite(value: Any) -> Any:
-    """JSON has no NaN: it becomes null."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(part) for part in value]
-    return value
-
-
-def _write_parquet(path: Path, rows: list[Row]) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    columns = list(dict.fromkeys(key for row in rows for key in row))
-    table = pyarrow.table({key: [row.get(key) for row in rows] for key in columns})
-    write_atomic(path, lambda temporary: parquet.write_table(table, temporary))

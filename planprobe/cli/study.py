@@ -21,7 +21,8 @@ RESULTS = Path("results")
 class Study:
     """The whole battery on one agent: verdict, evidence with controls, figures, and one HTML report.
 
-    D1 thinking gain, D4 decodable plan, D7 plan steering, judged by rules that were fixed beforehand.
+    D1 thinking gain, D2 distance law, D3 candidate law, D4 decodable plan, D7 plan steering, D10 revaluation, judged by
+    rules that were fixed beforehand.
 
     Examples:
       planprobe study drc12-rl-maze11-s0

@@ -19,7 +19,9 @@ from planprobe.core.errors import AddressError, ShapeError, TooFewLevelsError
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
-from planprobe.core.records import Effect, Row
+from planprobe.core.records import Effect, Evidence, Row
+from planprobe.instruments.detectors.outcome import decide
+from planprobe.instruments.proportions import power_of_interval
 from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
 from planprobe.instruments.thinking import BLANK, OTHER_LEVEL, LevelBank, Played, play_uninformed
 
@@ -105,7 +107,7 @@ def measure_lags(
     }
 
 
-def compare_slopes(lags: dict[str, Lags], *, unit: str, seed: int) -> tuple[Effect, dict[str, Effect], str, Effect]:
+def _compare_slopes(lags: dict[str, Lags], *, unit: str, seed: int) -> tuple[Effect, dict[str, Effect], str, Effect]:
     """The law's slope, each control's, the name of the best control, and the slope beyond it; clustered by layout."""
     slopes = {name: each.slopes for name, each in lags.items()}
     nothing = np.zeros_like(slopes["thinking"])
@@ -113,6 +115,24 @@ def compare_slopes(lags: dict[str, Lags], *, unit: str, seed: int) -> tuple[Effe
     controls = {name: slopes[name] for name in lags if name != "thinking"}
     best, beyond = difference_over_best(slopes["thinking"], controls, unit=unit, seed=seed)
     return effects["thinking"], {name: effects[name] for name in controls}, best, beyond
+
+
+def judge_law(
+    lags: dict[str, Lags], *, unit: str, rung_name: str, min_effect: float, recurrent: bool, seed: int, **names: str
+) -> Evidence:
+    """Evidence about the slope of lag; names: detector, name, claim and falsifies of `Evidence`."""
+    effect, controls, best, beyond = _compare_slopes(lags, unit=unit, seed=seed)
+    power = power_of_interval(beyond, min_effect=min_effect)
+    mean_lag = float(lags["thinking"].lag.mean())
+    notes = [f"Best control: {best}.", f"Mean lag over the whole ladder: {mean_lag:+.3f} thinking steps."]
+    outcome = decide(beyond, min_effect=min_effect, power=power)
+    if not recurrent:
+        notes.insert(0, "A feed-forward net has no lag by construction: that is no evidence of anything.")
+        outcome = "inconclusive"
+    return Evidence(
+        effect=effect, controls=controls, beyond_controls=beyond, min_effect=min_effect, power=power, outcome=outcome,
+        rows=lag_rows(lags, rung_name, seed=seed), notes=notes, **names,
+    )  # fmt: skip
 
 
 def lag_rows(lags: dict[str, Lags], rung_name: str, *, seed: int) -> list[Row]:

@@ -51,11 +51,11 @@ def write_results(folder: str | Path, verdict: Verdict, tables: dict[str, list[R
     named_rows = {item.detector: item.rows for item in verdict.evidence} | (tables or {})
     named_rows = {name: [_plain_row(row) for row in rows] for name, rows in named_rows.items()}
     for name, rows in named_rows.items():
-        _write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
-    _write_table(folder / EVIDENCE_FILE, evidence_rows(verdict.evidence))
+        write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
+    write_table(folder / EVIDENCE_FILE, evidence_rows(verdict.evidence))
     document = replace(verdict, evidence=[replace(item, rows=[]) for item in verdict.evidence]).to_dict()
     hashes = {name: data_hash(rows) for name, rows in named_rows.items()}
-    write_json(folder / VERDICT_FILE, _finite({"schema": SCHEMA, **document, "row_hashes": hashes}))
+    write_json(folder / VERDICT_FILE, finite({"schema": SCHEMA, **document, "row_hashes": hashes}))
     return folder
 
 
@@ -113,7 +113,8 @@ def _version(package: str) -> str:
         return "not installed"
 
 
-def _write_table(path: Path, rows: list[Row]) -> None:
+def write_table(path: Path, rows: list[Row]) -> None:
+    """Rows as parquet, columns in order of appearance. Raises: OutputError (cannot be written)."""
     import pyarrow
     from pyarrow import parquet
 
@@ -154,7 +155,7 @@ def _effect_from(fields: dict[str, Any]) -> Effect:
     return Effect(**{**fields, **numbers})
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no NaN: it becomes null."""
     return _map_floats(value, lambda number: number if math.isfinite(number) else None)
 

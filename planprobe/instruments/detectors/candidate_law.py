@@ -9,17 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Evidence
-from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.lag import CONTROLS as CONTROLS
-from planprobe.instruments.lag import Ladder, compare_slopes, lag_rows, measure_lags
-from planprobe.instruments.proportions import power_of_interval
+from planprobe.instruments.lag import Ladder, judge_law, measure_lags
 
 CLAIM = "The time that the agent needs grows with the number of candidate routes: it takes them one after another."
 NEEDS = ("a recurrent policy", "a candidate ladder at one distance", "optimal first moves")
@@ -47,16 +44,8 @@ def run(
     """
     doublings = [math.log2(count) for count in candidates]
     lags = measure_lags(policy, make_env, ladder, first_moves, doublings, thinking_steps, seed=seed)
-    effect, controls, best, beyond = compare_slopes(lags, unit=UNIT, seed=seed)
-    power = power_of_interval(beyond, min_effect=min_effect)
-    mean_lag = float(lags["thinking"].lag.mean())
-    evidence = Evidence(
-        detector="D3", name="candidate_law", claim=CLAIM, effect=effect, controls=controls, beyond_controls=beyond,
-        min_effect=min_effect, power=power, outcome=decide(beyond, min_effect=min_effect, power=power),
-        falsifies=FALSIFIES, rows=lag_rows(lags, "doublings", seed=seed),
-        notes=[f"Best control: {best}.", f"Mean lag over the whole ladder: {mean_lag:+.3f} thinking steps."],
+    recurrent = bool(policy.initial_state(1, (ladder.levels.height, ladder.levels.width)))
+    return judge_law(
+        lags, unit=UNIT, rung_name="doublings", min_effect=min_effect, recurrent=recurrent, seed=seed, detector="D3",
+        name="candidate_law", claim=CLAIM, falsifies=FALSIFIES,
     )  # fmt: skip
-    if not policy.initial_state(1, (ladder.levels.height, ladder.levels.width)):
-        note = "A feed-forward net has no lag by construction: that is no evidence of anything."
-        return replace(evidence, outcome="inconclusive", notes=[note, *evidence.notes])
-    return evidence

@@ -10,17 +10,14 @@ step's ticks can carry (D x K squares for 3x3 kernels) cannot be crossed by wiri
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 from torch import Tensor
 
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Evidence
-from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.lag import CONTROLS as CONTROLS
-from planprobe.instruments.lag import Ladder, compare_slopes, lag_rows, measure_lags
-from planprobe.instruments.proportions import power_of_interval
+from planprobe.instruments.lag import Ladder, judge_law, measure_lags
 
 CLAIM = "The time that the agent needs grows with the distance to the goal: it works its way along the board."
 NEEDS = ("a recurrent policy", "a distance ladder", "optimal first moves")
@@ -45,14 +42,8 @@ def run(
     Raises: TooFewLevelsError; ShapeError; AddressError.
     """
     lags = measure_lags(policy, make_env, ladder, first_moves, distances, thinking_steps, seed=seed)
-    effect, controls, best, beyond = compare_slopes(lags, unit=UNIT, seed=seed)
-    power = power_of_interval(beyond, min_effect=min_effect)
-    evidence = Evidence(
-        detector="D2", name="distance_law", claim=CLAIM, effect=effect, controls=controls, beyond_controls=beyond,
-        min_effect=min_effect, power=power, outcome=decide(beyond, min_effect=min_effect, power=power),
-        falsifies=FALSIFIES, rows=lag_rows(lags, "distance", seed=seed), notes=[f"Best control: {best}."],
+    recurrent = bool(policy.initial_state(1, (ladder.levels.height, ladder.levels.width)))
+    return judge_law(
+        lags, unit=UNIT, rung_name="distance", min_effect=min_effect, recurrent=recurrent, seed=seed, detector="D2",
+        name="distance_law", claim=CLAIM, falsifies=FALSIFIES,
     )  # fmt: skip
-    if not policy.initial_state(1, (ladder.levels.height, ladder.levels.width)):
-        note = "A feed-forward net has no lag by construction: that is no evidence of anything."
-        return replace(evidence, outcome="inconclusive", notes=[note, *evidence.notes])
-    return evidence

@@ -17,9 +17,10 @@ STEP_REWARD, ON_TARGET_REWARD, SOLVED_REWARD = -0.1, 1.0, 10.0
 class Sokoban(BoardEnv):
     """Batched Sokoban of any size and number of boxes; arguments of `BoardEnv`, and:
 
-    end_when_lost: an episode is also cut when a box is pushed where it can reach no target any more; the step rewards
-        up to the time limit are paid at once, so that being lost is worth what it is worth without the cut. Training on
-        small boards otherwise spends most of its steps in positions that nothing can save.
+    end_when_lost: an episode is also cut when a box is pushed where it can reach no target any more (for levels with as
+        many targets as boxes); the step rewards up to the time limit are paid at once, so that being lost is worth what
+        it is worth without the cut. Training on small boards otherwise spends most of its steps in positions that
+        nothing can save.
     Reward: -0.1 a step, +1 / -1 for a box pushed on / off a target, +10 when the last box is on a target, or the last
     target under a box where there are more boxes.
     """

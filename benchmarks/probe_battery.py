@@ -13,7 +13,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from benchmarks.stopwatch import report
-from planprobe.instruments.softmax_regression import solve_softmax
+from planprobe.instruments.probes.softmax_regression import solve_softmax
 
 ROWS, CLASSES = 6000, 5
 CHANNELS, KERNELS = 16, (1, 3)

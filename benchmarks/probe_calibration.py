@@ -18,11 +18,11 @@ import torch
 from benchmarks.stopwatch import report
 from planprobe.core.records import Effect
 from planprobe.core.rng import draw_below, draw_uniform
-from planprobe.instruments.metrics import macro_f1
-from planprobe.instruments.probes import fit_probes
-from planprobe.instruments.splits import split_by_level
-from planprobe.instruments.square_rows import gather_windows, list_rows
-from planprobe.instruments.stats import bootstrap_difference
+from planprobe.instruments.probes.linear_probes import fit_probes
+from planprobe.instruments.probes.splits import split_by_level
+from planprobe.instruments.probes.square_rows import gather_windows, list_rows
+from planprobe.instruments.statistics.metrics import macro_f1
+from planprobe.instruments.statistics.stats import bootstrap_difference
 
 REPEATS = 200
 LEVELS, STATES, SIZE, CHANNELS, NOISE = 80, 2, 7, 8, 0.5

@@ -61,7 +61,7 @@ print(cache)
 # levels and a p-value corrected for the size of the table. The shell line for it is `planprobe probe`.
 
 # %%
-from planprobe.instruments.probe_table import probe_table
+from planprobe.instruments.probes.table import probe_table
 from planprobe.subjects.zoo import find_twin
 from planprobe.verdict.material import untrained_net
 

@@ -134,9 +134,9 @@ def _check(options: Erase) -> None:
 def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evidence, list[Row]]:
     """The evidence, and how much of the concept is left at each site on the levels that are played."""
     from planprobe.instruments.detectors import necessity
-    from planprobe.instruments.erased_play import Trial
-    from planprobe.instruments.erasure import MEMORY, check_erasure, fit_erasure
-    from planprobe.instruments.erasure_targets import concept_target
+    from planprobe.instruments.erasure.erased_play import Trial
+    from planprobe.instruments.erasure.erasure import MEMORY, check_erasure, fit_erasure
+    from planprobe.instruments.erasure.targets import concept_target
     from planprobe.instruments.hooks import open_policy
     from planprobe.subjects.envs.plans import observation_planner
     from planprobe.verdict.material import count_optimal_moves, optimal_first_moves

@@ -25,7 +25,7 @@ from planprobe.core.records import Row
 
 if TYPE_CHECKING:
     from planprobe.core.protocols import Policy
-    from planprobe.instruments.probe_table import ProbeTable
+    from planprobe.instruments.probes.table import ProbeTable
     from planprobe.subjects.agent import Agent
 
 NUM_RANDOM_NETS, NUM_CLONE_LEVELS = 2, 300
@@ -111,10 +111,10 @@ def run(arguments: list[str]) -> int:
 
 
 def _probe(agent: Agent, options: Probe) -> list[ProbeTable]:
-    from planprobe.instruments.concepts import expand_concepts
+    from planprobe.instruments.concepts.catalog import expand_concepts
     from planprobe.instruments.hooks import open_policy, select_sites
-    from planprobe.instruments.probe_table import probe_tables
-    from planprobe.instruments.state_rows import READOUTS
+    from planprobe.instruments.probes.state_rows import READOUTS
+    from planprobe.instruments.probes.table import probe_tables
     from planprobe.subjects.envs.geometry import observation_geometry
     from planprobe.subjects.envs.plans import observation_planner
 

@@ -18,9 +18,9 @@ from torch.nn.functional import pad
 
 from planprobe.core.errors import ShapeError
 from planprobe.core.records import Effect, Row
-from planprobe.instruments.concepts import Labels
-from planprobe.instruments.splits import split_by_level
-from planprobe.instruments.stats import bootstrap_table, difference_table, holm
+from planprobe.instruments.concepts.catalog import Labels
+from planprobe.instruments.probes.splits import split_by_level
+from planprobe.instruments.statistics.stats import bootstrap_table, difference_table, holm
 
 LEVEL = 0.05
 BLOCK_STATES = 256  # at once, to bound memory

@@ -21,8 +21,8 @@ from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Effect, Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
-from planprobe.instruments.proportions import power_of_interval
-from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.statistics.proportions import power_of_interval
+from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
 from planprobe.instruments.thinking import BLANK, OTHER_LEVEL, LevelBank, Played, play_uninformed
 
 CONTROLS = (BLANK, OTHER_LEVEL)

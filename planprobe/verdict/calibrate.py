@@ -20,7 +20,7 @@ import planprobe
 from planprobe.core.errors import RecipeError, unknown_name
 from planprobe.core.records import Effect, Row
 from planprobe.core.store import write_json
-from planprobe.instruments.proportions import proportion
+from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.organisms import FAMILIES, make_organism
 from planprobe.subjects.organisms.families import BOARDS, PLANS, named_task

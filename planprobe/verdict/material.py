@@ -17,7 +17,7 @@ from planprobe.core.pairs import LevelPairs
 from planprobe.core.play import EnvMaker, Rollout
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
-from planprobe.instruments.proportions import proportion
+from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.catalog import TINY_MAZE, distances_to_goal, level_set_names, named_levels
 from planprobe.subjects.envs.distance import optimal_action_mask

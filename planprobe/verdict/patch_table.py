@@ -13,12 +13,12 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.pairs import LevelPairs
 from planprobe.core.records import Effect, Row
 from planprobe.instruments.addresses import Channels, select_sites
-from planprobe.instruments.attribution import Screen, rank_agreement, screen_patches
 from planprobe.instruments.hooks import open_policy
-from planprobe.instruments.patch_effects import PatchEffects
-from planprobe.instruments.patch_routes import follow_routes
-from planprobe.instruments.patches import Each, Patch, patch_grid, route_patches
-from planprobe.instruments.patching import Source, observe_pairs, patch_pairs
+from planprobe.instruments.patching.attribution import Screen, rank_agreement, screen_patches
+from planprobe.instruments.patching.effects import PatchEffects
+from planprobe.instruments.patching.patches import Each, Patch, patch_grid, route_patches
+from planprobe.instruments.patching.patching import Source, observe_pairs, patch_pairs
+from planprobe.instruments.patching.routes import follow_routes
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.pairs import CHANGES, get_change, task_pairs
 

@@ -18,9 +18,9 @@ from planprobe.instruments.detectors import (
     revaluation,
     thinking_gain,
 )
-from planprobe.instruments.directions import PlanDirections, probe_directions, wall_directions
 from planprobe.instruments.hooks import OpenedPolicy
-from planprobe.instruments.probe_table import ProbeTable, probe_table
+from planprobe.instruments.probes.table import ProbeTable, probe_table
+from planprobe.instruments.steering.directions import PlanDirections, probe_directions, wall_directions
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.criteria import (
     CANDIDATE_LAW,

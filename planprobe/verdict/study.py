@@ -19,7 +19,7 @@ from pathlib import Path
 from planprobe.core.play import play_levels
 from planprobe.core.records import Row, Verdict
 from planprobe.instruments.hooks import open_policy
-from planprobe.instruments.proportions import proportion
+from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.figures import rebuild_figures

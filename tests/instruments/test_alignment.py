@@ -6,7 +6,7 @@ import torch
 
 from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.instruments.alignment import align_channels, class_maps, correlate, realign
-from planprobe.instruments.concepts import Labels
+from planprobe.instruments.concepts.catalog import Labels
 
 STATES, SIDE = 120, 8
 NAMES = ["plan=up", "plan=down", "goal", "wall"]

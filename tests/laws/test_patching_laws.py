@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from planprobe.core.pairs import HistoryPairs
-from planprobe.instruments.attribution import attribute_patches
 from planprobe.instruments.hooks import Address, open_policy
-from planprobe.instruments.patches import Patch
-from planprobe.instruments.patching import make_donor, patch_block, patch_pairs, record_pairs
+from planprobe.instruments.patching.attribution import attribute_patches
+from planprobe.instruments.patching.patches import Patch
+from planprobe.instruments.patching.patching import make_donor, patch_block, patch_pairs, record_pairs
 from planprobe.subjects.nets import make_net
 from planprobe.subjects.recipe import NetRecipe
 

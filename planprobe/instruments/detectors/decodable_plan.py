@@ -14,12 +14,12 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Effect, Evidence, Row
-from planprobe.instruments.concepts import Concept
-from planprobe.instruments.controls import CONTROL_TASK
+from planprobe.instruments.concepts.catalog import Concept
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.hooks import OpenedPolicy
-from planprobe.instruments.probe_table import MIN_RANDOM_NETS, ProbeTable, probe_table
-from planprobe.instruments.proportions import power_of_interval
+from planprobe.instruments.probes.controls import CONTROL_TASK
+from planprobe.instruments.probes.table import MIN_RANDOM_NETS, ProbeTable, probe_table
+from planprobe.instruments.statistics.proportions import power_of_interval
 
 CLAIM = "Each square of the agent's memory says what the agent will do there, better than anything it has seen says it."
 NEEDS = ("opened policy with spatial sites", "ten or more levels", "untrained nets of its architecture")

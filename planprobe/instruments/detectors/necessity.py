@@ -18,11 +18,11 @@ from torch import Tensor
 from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.core.records import Effect, Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
-from planprobe.instruments.erased_play import UNITS, Erased, Measure, Trial
-from planprobe.instruments.erasure import Erasure
+from planprobe.instruments.erasure.erased_play import UNITS, Erased, Measure, Trial
+from planprobe.instruments.erasure.erasure import Erasure
 from planprobe.instruments.hooks import OpenedPolicy
-from planprobe.instruments.proportions import paired_proportion_power
-from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.statistics.proportions import paired_proportion_power
+from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
 
 CLAIM = "The agent needs the plan that is read from it: with the plan's subspace erased it does worse."
 NEEDS = ("opened policy", "an erasure fitted on other levels", "levels that it solves")

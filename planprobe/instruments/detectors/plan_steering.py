@@ -19,12 +19,12 @@ from planprobe.core.errors import AddressError, TooFewLevelsError
 from planprobe.core.play import EnvMaker
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
-from planprobe.instruments.directions import PlanDirections, permuted_tables, random_tables
 from planprobe.instruments.hooks import OpenedPolicy
-from planprobe.instruments.proportions import paired_proportion_power
-from planprobe.instruments.route_edits import ARMS, RouteEdits, TwoRoutes, route_edits, shuffled_edits
-from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
-from planprobe.instruments.steering import Steered, SteeringPlan, measure_spill, steer_routes
+from planprobe.instruments.statistics.proportions import paired_proportion_power
+from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.steering.directions import PlanDirections, permuted_tables, random_tables
+from planprobe.instruments.steering.route_edits import ARMS, RouteEdits, TwoRoutes, route_edits, shuffled_edits
+from planprobe.instruments.steering.steering import Steered, SteeringPlan, measure_spill, steer_routes
 
 CLAIM = "The agent acts on the plan that is read from it: writing another plan redirects the whole route."
 NEEDS = ("opened policy", "levels with a short and a long way", "plan directions at a site")

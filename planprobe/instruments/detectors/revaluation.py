@@ -21,8 +21,8 @@ from planprobe.core.play import BATCH_BOARDS, EnvMaker
 from planprobe.core.protocols import Policy, State
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
-from planprobe.instruments.proportions import paired_proportion_power
-from planprobe.instruments.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.statistics.proportions import paired_proportion_power
+from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
 
 CLAIM = "The agent works its move out anew from the changed board, before any reward has told it to."
 NEEDS = ("a policy", "pairs of levels before and after a change, each with one optimal first move")

@@ -22,8 +22,8 @@ from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Effect, Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
-from planprobe.instruments.proportions import paired_difference, paired_proportion_power, proportion
-from planprobe.instruments.stats import bootstrap_difference
+from planprobe.instruments.statistics.proportions import paired_difference, paired_proportion_power, proportion
+from planprobe.instruments.statistics.stats import bootstrap_difference
 from planprobe.instruments.thinking import (
     BLANK,
     NOISE,

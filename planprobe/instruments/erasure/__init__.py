@@ -1,0 +1,1 @@
+"""Erasure: a concept taken out of the running net; subspaces and their interchange."""

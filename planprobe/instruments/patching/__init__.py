@@ -1,0 +1,1 @@
+"""Activation patching: part of one run put into another."""

@@ -1,0 +1,201 @@
+"""From tallies to the rows of the probe table: scores, controls, differences, each with its interval over levels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from torch import Tensor
+
+from planprobe.core.records import Effect, Row
+from planprobe.instruments.addresses import tick_and_layer
+from planprobe.instruments.probes.controls import CONTROL_TASK, SAME_LABELS
+from planprobe.instruments.probes.scoreboard import BINS, SIDES, Scoreboard, Tally
+from planprobe.instruments.statistics.stats import Statistic, bootstrap_table, difference_table, holm, ratio
+
+RANDOM = "random_weights"
+
+
+class FittedProbe(Protocol):
+    """What a row says of the read-out behind it."""
+
+    weights: Tensor
+    l2: float
+    num_train_rows: int
+
+
+ProbeKey = tuple[str, str, int | str]
+"""Label source, site, and the side of the window or the name of a read-out of whole boards."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of the table.
+
+    source of labels; kernel: side of the window, or the name of a read-out of whole boards; controls: name -> readers,
+    of which the best on valid counts.
+    """
+
+    source: str
+    site: str
+    kernel: int | str
+    controls: dict[str, list[str]]
+
+    @property
+    def reader(self) -> str:
+        return f"agent|{self.site}|{self.kernel}"
+
+    @property
+    def rivals(self) -> dict[str, list[str]]:
+        """Controls that a probe has to beat."""
+        return {name: readers for name, readers in self.controls.items() if name != CONTROL_TASK}
+
+    @property
+    def same_label_controls(self) -> dict[str, list[str]]:
+        """Controls that predict the concept itself, so that one can look at them square by square."""
+        return {name: readers for name, readers in self.controls.items() if name.startswith(SAME_LABELS)}
+
+    def key(self, concept: str) -> Row:
+        tick, layer = tick_and_layer(self.site)
+        of_squares = isinstance(self.kernel, int)
+        return {
+            "concept": concept, "labels": self.source, "site": self.site, "tick": tick, "layer": layer,
+            "kernel": self.kernel if of_squares else None,
+            "readout": f"{self.kernel}x{self.kernel}" if of_squares else self.kernel,
+        }  # fmt: skip
+
+    def tally(self, board: Scoreboard) -> Tally:
+        return board.best_of(self.source, [self.reader])
+
+    def best_control(self, board: Scoreboard, controls: dict[str, list[str]]) -> tuple[str, Tally]:
+        """Name and tally of the control that did best on valid, seed by seed."""
+        name_of = {reader: name for name, readers in controls.items() for reader in readers}
+        tally = board.best_of(self.source, list(name_of))
+        return " / ".join(dict.fromkeys(name_of[reader] for reader in tally.readers)), tally
+
+
+def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, FittedProbe], concept: str) -> list[Row]:
+    """One row a cell; p is Holm-adjusted within each label source (`p_holm`).
+
+    Intervals and p speak about other levels, with these nets. How much untrained nets differ among themselves stands
+    beside them (`random_weights_sd`, of their test scores): a lead of that size is what one more draw of weights gives.
+    """
+    measure = board.measure
+    tallies = [cell.tally(board) for cell in cells]
+    bests = [cell.best_control(board, cell.rivals) for cell in cells]
+    counts, best_counts = _stack(tallies), _stack([tally for _, tally in bests])
+    rows = [cell.key(concept) for cell in cells]
+    for row, cell, tally in zip(rows, cells, tallies, strict=True):
+        probe = probes[cell.source, cell.site, cell.kernel]
+        row |= {"num_features": probe.weights.shape[1], "l2": probe.l2, "num_train_rows": probe.num_train_rows}
+        row |= {"num_test_levels": len(tally.counts), "num_test_rows": measure.count_rows(tally.counts)}
+        row |= {"num_seeds": len(tally.test_scores), "seed_sd": _sd(tally.test_scores)}
+        row[f"valid_{measure.name}"] = as_number(tally.valid)
+    for name, metric in measure.metrics.items():
+        _enter(rows, name, bootstrap_table(counts, metric))
+    _enter(rows, "delta", difference_table(counts, best_counts, measure.score, unit=measure.unit), with_p=True)
+    decoys = _stack([board.best_of(cell.source, cell.controls[CONTROL_TASK]) for cell in cells])
+    _enter(rows, "selectivity", difference_table(counts, decoys, measure.score, unit=measure.unit))
+    for row, (name, tally) in zip(rows, bests, strict=True):
+        row["best_control"], row[f"best_control_valid_{measure.name}"] = name, as_number(tally.valid)
+    for name in dict.fromkeys(name for cell in cells for name in cell.controls):
+        having = [(row, cell) for row, cell in zip(rows, cells, strict=True) if name in cell.controls]
+        of_control = [board.best_of(cell.source, cell.controls[name]) for _, cell in having]
+        _enter([row for row, _ in having], f"control_{name}", bootstrap_table(_stack(of_control), measure.score))
+    for row, cell in zip(rows, cells, strict=True):
+        untrained = [board.best_of(cell.source, cell.controls[name]) for name in _random(cell)]
+        scores = tuple(float(measure.score(tally.counts.sum(0))) for tally in untrained)
+        row["random_weights_sd"] = _sd(scores)
+    for source in dict.fromkeys(cell.source for cell in cells):
+        of_source = [row for row in rows if row["labels"] == source]
+        adjusted = holm(np.array([np.nan if row["p"] is None else row["p"] for row in of_source], dtype=float))
+        for row, p in zip(of_source, adjusted, strict=True):
+            row["p_holm"] = as_number(p)
+    return rows
+
+
+def horizon_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]:
+    """Recall by time to the event, in steps and, where there are pushes, in pushes: one row a (cell, unit, bin).
+
+    A bin in which nothing falls has a row without numbers. The control beside it predicts the same labels.
+    """
+    rows: list[Row] = []
+    for unit, names in BINS.items():
+        chosen = [cell for cell in cells if unit in cell.tally(board).recalls]
+        if not chosen:
+            continue
+        bests = [cell.best_control(board, cell.same_label_controls) for cell in chosen]
+        recalls = np.concatenate([np.moveaxis(cell.tally(board).recalls[unit], 1, 0) for cell in chosen])
+        of_control = np.concatenate([np.moveaxis(tally.recalls[unit], 1, 0) for _, tally in bests])
+        added = [
+            {**cell.key(concept), "unit": unit, "bin": name, "control": control}
+            for cell, (control, _) in zip(chosen, bests, strict=True)
+            for name in names
+        ]
+        for row, per_level in zip(added, recalls, strict=True):
+            row["num_events"] = int(per_level[:, 1].sum())
+        _enter_pair(added, recalls, of_control, ratio, "recall")
+        rows += added
+    return rows
+
+
+def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]:
+    """The score on part of the rows, the best control with the same labels beside it: one row a (cell, subset).
+
+    Subset 'sources_differ' holds the states in which the agent's way and the optimal way differ somewhere; there,
+    `follows_own` and `follows_other` say how often the probe agrees with its own and with the other label source on the
+    squares where the two differ.
+    """
+    rows: list[Row] = []
+    measure = board.measure
+    tallies = [cell.tally(board) for cell in cells]
+    bests = [cell.best_control(board, cell.same_label_controls) for cell in cells]
+    for name in dict.fromkeys(name for tally in tallies for name in tally.subsets):
+        counts = np.stack([tally.subsets[name] for tally in tallies])
+        of_control = np.stack([tally.subsets[name] for _, tally in bests])
+        added = [
+            {**cell.key(concept), "subset": name, "control": control, "num_rows": measure.count_rows(part)}
+            for cell, (control, _), part in zip(cells, bests, counts, strict=True)
+        ]
+        _enter_pair(added, counts, of_control, measure.score, measure.name)
+        if name == "sources_differ" and all(SIDES in tally.recalls for tally in tallies):
+            for side, column in enumerate(("follows_own", "follows_other")):
+                sides = np.stack([tally.recalls[SIDES][:, side] for tally in tallies])
+                _enter(added, column, bootstrap_table(sides, ratio))
+        rows += added
+    return rows
+
+
+def as_number(value: float | None) -> float | None:
+    """None in the place of nan, which JSON does not know."""
+    return None if value is None or np.isnan(value) else float(value)
+
+
+def _enter_pair(rows: list[Row], own: np.ndarray, other: np.ndarray, statistic: Statistic, name: str) -> None:
+    _enter(rows, name, bootstrap_table(own, statistic))
+    _enter(rows, f"control_{name}", bootstrap_table(other, statistic))
+    _enter(rows, "delta", difference_table(own, other, statistic), with_p=True)
+
+
+def _enter(rows: list[Row], name: str, effects: list[Effect], *, with_p: bool = False) -> None:
+    """Value and interval of one effect a row."""
+    for row, effect in zip(rows, effects, strict=True):
+        row[name] = as_number(effect.value)
+        row |= {f"{name}_low": as_number(effect.low), f"{name}_high": as_number(effect.high)}
+        if with_p:
+            row["p"] = as_number(effect.p)
+
+
+def _random(cell: Cell) -> list[str]:
+    """Names of the controls with random weights."""
+    return [name for name in cell.controls if name.startswith(RANDOM)]
+
+
+def _stack(tallies: list[Tally]) -> np.ndarray:
+    return np.stack([tally.counts for tally in tallies])
+
+
+def _sd(values: tuple[float, ...]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

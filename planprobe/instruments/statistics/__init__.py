@@ -1,0 +1,1 @@
+"""Intervals, tests and scores whose unit is the level."""

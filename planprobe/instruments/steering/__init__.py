@@ -1,0 +1,1 @@
+"""Plan steering: another plan written into the memory."""

@@ -1,0 +1,207 @@
+"""Steer a plan: edit its code on two-route levels and see which way the agent goes.
+
+Left alone, the agent leaves by the short way. An edit adds a direction to the plan code on a few squares, at every
+tick, until the agent has left its start: 'block' writes *never* on the first squares of the short way, 'direct' writes
+the moves of the long way on its first squares, 'both' does both. The factorial matters: in published results blocking
+alone explains almost everything, and random directions had a success of .28 with a spread of .38 over five draws.
+
+Random, permuted and fitted directions are tables of the same shape, so levels x tables are the boards of one batch.
+Source: agent-shortcut levels of Bush et al. 2025.
+"""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from planprobe.core.levels import LevelSet
+from planprobe.core.play import BATCH_BOARDS, EnvMaker, Rollout, play
+from planprobe.core.protocols import Env
+from planprobe.instruments.hooks import Address, Cache, Edit, Moment, OpenedPolicy, capture, intervene, select_sites
+from planprobe.instruments.steering.directions import PlanDirections
+from planprobe.instruments.steering.route_edits import (
+    PAD,
+    RouteEdits,
+    TwoRoutes,
+    long_squares,
+    players_elsewhere,
+    swap_routes,
+)
+
+
+@dataclass(frozen=True)
+class Steered:
+    """What N levels x D tables came to; (N, D) float64 each.
+
+    took_long, took_short: the first square the agent left for was that of the long, or short, way. agreement: share of
+    the long way's squares visited in their order. solved, num_steps: within `SteeringPlan.step_limits`.
+    long_decoded, short_decoded: after the last tick before the first action, share of squares of one way only, beyond
+    the edited ones, whose code says the move of that way; nan where there are none, or no read-out.
+    """
+
+    took_long: Tensor
+    took_short: Tensor
+    agreement: Tensor
+    solved: Tensor
+    num_steps: Tensor
+    long_decoded: Tensor
+    short_decoded: Tensor
+
+
+@dataclass(frozen=True)
+class SteeringPlan:
+    """How edits are applied, the same for every arm.
+
+    num_squares: edited on each way. steps: clock steps with the edit; None = until the agent has left its start.
+    thinking_steps: before the first action, edited too. spare_steps: an episode may take so many more than the long
+    way (in Sokoban, where both ways end at the first push, the rest of the solution too). max_steps: stop sooner, where
+    only the first moves matter. num_boards: in one batch.
+    """
+
+    num_squares: int = 3
+    steps: int | None = None
+    thinking_steps: int = 0
+    spare_steps: int = 6
+    max_steps: int | None = None
+    num_boards: int = BATCH_BOARDS
+
+    def step_limits(self, routes: TwoRoutes) -> Tensor:
+        """Steps that each level's episode may take, (N,) int64."""
+        limits = (routes.long_route >= 0).sum(1) - 1 + self.spare_steps
+        return limits if self.max_steps is None else limits.clamp(max=self.max_steps)
+
+
+def steer_routes(
+    opened: OpenedPolicy,
+    make_env: EnvMaker,
+    routes: TwoRoutes,
+    level_ids: Tensor,
+    edits: RouteEdits,
+    tables: Tensor,
+    *,
+    directions: PlanDirections,
+    plan: SteeringPlan,
+) -> Steered:
+    """Play every chosen level under every table.
+
+    Args: level_ids (M,), rows of `routes`; tables (D, 5, C), strength included: a unit direction times alpha.
+    """
+    num_tables, limits = len(tables), plan.step_limits(routes)
+    read_at = select_sites(opened, directions.site)[-1] if directions.weights is not None else None
+    # a batch runs as long as its longest episode, so levels of one length go together
+    order = limits[level_ids].argsort(stable=True)
+    sorted_ids, parts = level_ids[order], []
+    for rows in torch.arange(len(level_ids) * num_tables).split(plan.num_boards):
+        ids, table_ids = sorted_ids[rows // num_tables], rows % num_tables
+        env = make_env(routes.levels, len(rows))
+        with ExitStack() as stack:
+            edit = _make_edit(env, routes.levels, edits, tables, ids, table_ids, directions.site, plan)
+            stack.enter_context(intervene(opened, [edit]))
+            cache = read_at and stack.enter_context(capture(opened, read_at, steps=[plan.thinking_steps]))
+            longest = int(limits[ids].max())
+            rollout = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=longest)
+        decoded = _decode(cache, read_at, directions, routes, ids, plan.num_squares)
+        parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids]), *decoded]))
+    outcomes = torch.cat(parts, dim=1).double().view(len(parts[0]), len(level_ids), num_tables)
+    return Steered(*outcomes[:, order.argsort()])
+
+
+def measure_spill(
+    opened: OpenedPolicy,
+    make_env: EnvMaker,
+    routes: TwoRoutes,
+    level_ids: Tensor,
+    edits: RouteEdits,
+    tables: Tensor,
+    *,
+    directions: PlanDirections,
+    plan: SteeringPlan,
+    seed: int,
+) -> Tensor:
+    """KL(policy || edited policy) in nats where the edit should not matter, (M, D).
+
+    The edit is the same, on the same squares, but the agent stands on a random square off both ways.
+    """
+    levels, num_tables = players_elsewhere(routes, seed=seed), len(tables)
+    parts = []
+    for rows in torch.arange(len(level_ids) * num_tables).split(plan.num_boards):
+        ids, table_ids = level_ids[rows // num_tables], rows % num_tables
+        env = make_env(levels, len(rows))
+        clean = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
+        edit = _make_edit(env, levels, edits, tables, ids, table_ids, directions.site, plan)
+        with intervene(opened, [edit]):
+            edited = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
+        clean, edited = (logits.double().log_softmax(-1) for logits in (clean, edited))
+        parts.append((clean.exp() * (clean - edited)).sum(-1).clamp(min=0))  # rounding may leave -1e-17
+    return torch.cat(parts).view(len(level_ids), num_tables).cpu()
+
+
+def _make_edit(
+    env: Env,
+    levels: LevelSet,
+    edits: RouteEdits,
+    tables: Tensor,
+    ids: Tensor,
+    table_ids: Tensor,
+    site: str,
+    plan: SteeringPlan,
+) -> Edit:
+    """One edit for a batch: a whole board of shifts (B, C, H, W), zero on squares that are left alone."""
+    squares = edits.squares[ids, table_ids if edits.squares.shape[1] > 1 else 0]
+    vectors = tables[table_ids[:, None], edits.classes[ids].clamp(min=0)] * (squares >= 0)[..., None]
+    shift = tables.new_zeros(len(ids), levels.height * levels.width, tables.shape[2])
+    shift.scatter_add_(1, squares.clamp(min=0)[..., None].expand_as(vectors), vectors)
+    shift = shift.view(len(ids), levels.height, levels.width, -1).permute(0, 3, 1, 2)
+    starts = levels.players[ids].to(env.players.device)
+    shift = shift.to(starts.device)
+
+    def push(value: Tensor, moment: Moment) -> Tensor:
+        if plan.steps is not None:
+            return value + shift.to(value) if moment.step < plan.steps else value
+        at_start = env.players == starts
+        if not at_start.any():
+            return value
+        return value + at_start.view(-1, 1, 1, 1) * shift.to(value)
+
+    return Edit(Address(site), push)
+
+
+def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor) -> tuple[Tensor, ...]:
+    """The first five of `Steered`, (B,) each, from the first `limits` (B,) steps of each episode."""
+    positions, lengths = rollout.positions.cpu(), rollout.lengths.cpu()
+    steps = torch.arange(positions.shape[1]).expand_as(positions)
+    positions = positions.gather(1, torch.minimum(steps, limits[:, None]))
+    left = positions != positions[:, :1]
+    first = positions.gather(1, left.to(torch.uint8).argmax(1, keepdim=True))  # the start, if it was never left
+    long = routes.long_route[ids]
+    visited = torch.ones(len(ids), dtype=torch.int64)  # squares of the long way passed in order, the start first
+    padded = pad(long, (0, 1), value=PAD)
+    for here in positions.T[1:]:
+        visited += here == padded.gather(1, visited[:, None]).squeeze(1)
+    agreement = (visited - 1) / ((long >= 0).sum(1) - 1)
+    took = [first[:, 0] == route[ids, 1] for route in (routes.long_route, routes.short_route)]
+    solved = rollout.solved.cpu() & (lengths <= limits)
+    return tuple(part.float() for part in (*took, agreement, solved, torch.minimum(lengths, limits)))
+
+
+def _decode(
+    cache: Cache | None, site: str | None, directions: PlanDirections, routes: TwoRoutes, ids: Tensor, num_edited: int
+) -> tuple[Tensor, Tensor]:
+    """The last two of `Steered`, (B,) each."""
+    if cache is None or site is None:
+        return torch.full((len(ids),), math.nan), torch.full((len(ids),), math.nan)
+    classes = directions.read(cache[site][:, 0]).flatten(1).cpu()
+    shares = []
+    for way in (routes, swap_routes(routes)):
+        squares, moves = (part[ids] for part in long_squares(way, directions.convention))
+        other = (squares[:, :, None] == way.short_route[ids][:, None, :]).any(2)
+        counted = (squares >= 0) & ~other
+        counted &= counted.cumsum(1) > num_edited
+        right = counted & (classes.gather(1, squares.clamp(min=0)) == moves)
+        shares.append(right.sum(1) / counted.sum(1))  # 0 / 0 = nan
+    return shares[0], shares[1]

@@ -1,0 +1,71 @@
+"""The rows of a table from tallies counted by hand."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from planprobe.instruments.probes.measures import class_measure, number_measure
+from planprobe.instruments.probes.rows import Cell, subset_rows, table_rows
+from planprobe.instruments.probes.scoreboard import Scoreboard, Truth
+
+NUM_LEVELS, ROWS = 6, 4
+LEVELS = torch.arange(NUM_LEVELS).repeat_interleave(ROWS)
+PROBE = SimpleNamespace(weights=torch.zeros(2, 3), l2=1e-3, num_train_rows=9)
+NETS = ("random_weights_0", "random_weights_1")
+
+
+def controls():
+    own = {name: [f"{name}|s|1"] for name in NETS}
+    return own | {"majority": ["majority"], "control_task": ["control_task|agent|s|1"]}
+
+
+def fill(board, truth, answers):
+    for reader, predicted in answers.items():
+        valid = 0.3 if reader.startswith(NETS[0]) else 0.1
+        board.add("behaviour", reader, truth, torch.arange(len(LEVELS)), LEVELS, predicted, valid=valid)
+
+
+def test_untrained_nets_are_told_how_much_they_differ():
+    labels = torch.tensor([0, 1]).repeat(len(LEVELS) // 2)
+    board, truth = Scoreboard(NUM_LEVELS, class_measure(2)), Truth(labels)
+    worse = labels.clone()
+    worse[::4] = 1  # half of the zeros are missed
+    fill(board, truth, {
+        "agent|s|1": labels, f"{NETS[0]}|s|1": worse, f"{NETS[1]}|s|1": 1 - labels, "majority": labels * 0,
+        "control_task|agent|s|1": labels,
+    })  # fmt: skip
+    cell = Cell("behaviour", "s", 1, controls())
+    (row,) = table_rows([cell], board, {("behaviour", "s", 1): PROBE}, "mine")
+    # zeros: precision 1, recall 1/2, F1 2/3; ones: precision 2/3, recall 1, F1 4/5
+    second = (2 / 3 + 4 / 5) / 2
+    assert row["control_random_weights_0"] == pytest.approx(second)
+    assert row["control_random_weights_1"] == 0
+    assert row["random_weights_sd"] == pytest.approx(second / 2**0.5)
+    assert row["best_control"] == NETS[0]
+    assert row["delta"] == pytest.approx(1 - second)
+    assert row["selectivity"] == 0
+    assert (row["kernel"], row["readout"]) == (1, "1x1")
+
+
+def test_numbers_have_rows_of_their_own_measure():
+    numbers = torch.arange(len(LEVELS), dtype=torch.float32)[:, None]
+    board = Scoreboard(NUM_LEVELS, number_measure())
+    truth = Truth(numbers, subsets={"part": LEVELS < 3})
+    mean = numbers.mean().expand_as(numbers)
+    fill(board, truth, {
+        "agent|s|flat": numbers, f"{NETS[0]}|s|1": numbers + 1, f"{NETS[1]}|s|1": mean, "majority": mean,
+        "control_task|agent|s|1": mean,
+    })  # fmt: skip
+    cell = Cell("behaviour", "s", "flat", controls())
+    (row,) = table_rows([cell], board, {("behaviour", "s", "flat"): PROBE}, "mine")
+    variance = float(numbers.var(correction=0))
+    assert row["r2"] == pytest.approx(1.0)
+    assert row["correlation"] == pytest.approx(1.0)
+    assert row["control_majority"] == pytest.approx(0.0, abs=1e-6)
+    assert row["delta"] == pytest.approx(1 / variance)
+    assert row["num_test_rows"] == len(LEVELS)
+    assert (row["kernel"], row["readout"]) == (None, "flat")
+    (part,) = subset_rows([cell], board, "mine")
+    assert part["num_rows"] == 3 * ROWS
+    assert part["r2"] == pytest.approx(1.0)

@@ -21,6 +21,8 @@ VERBS = {
     "capture": "activations of every step on disk: chosen sites, sharded, resumable",
     "patch": "put parts of a clean run into a corrupted one, and see whether its move comes back",
     "erase": "take a concept out of the running net, and see what is lost beside random subspaces",
+    "run": "an experiment by name: adaptation, ingredients, one-maze, ...; without a name, what there is",
+    "view": "a page to look at: the board, the agent, the plan read at every tick, a slider",
     "agents": "the zoo: list | show | verify | publish",
     "levels": "level files: generate | solve | convert | show",
     "calibrate": "the battery on organisms whose answer is known: error rates of every detector",

@@ -49,7 +49,7 @@ def write_results(folder: str | Path, verdict: Verdict, tables: dict[str, list[R
     """Write all but figures and report; verdict.json comes last. Raises: OutputError (cannot be written)."""
     folder = Path(folder)
     named_rows = {item.detector: item.rows for item in verdict.evidence} | (tables or {})
-    named_rows = {name: [_plain_row(row) for row in rows] for name, rows in named_rows.items()}
+    named_rows = {name: [plain_row(row) for row in rows] for name, rows in named_rows.items()}
     for name, rows in named_rows.items():
         write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
     write_table(folder / EVIDENCE_FILE, evidence_rows(verdict.evidence))
@@ -71,8 +71,8 @@ def load_results(folder: str | Path) -> Results:
         ) from None
     if document.get("schema") != SCHEMA:
         raise OutputError(f"'{folder}' has schema {document.get('schema')}, this reads {SCHEMA}; run the study anew.")
-    tables = {path.stem: _read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
-    evidence = [_evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
+    tables = {path.stem: read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
+    evidence = [evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
     keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance", "planning_type")
     return Results(Verdict(**{key: document[key] for key in keys}, evidence=evidence), tables)
 
@@ -123,13 +123,14 @@ def write_table(path: Path, rows: list[Row]) -> None:
     write_atomic(path, lambda temporary: parquet.write_table(table, temporary))
 
 
-def _read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[Row]:
+    """Rows of a parquet file, as `write_table` wrote them."""
     from pyarrow import parquet
 
     return parquet.read_table(path).to_pylist()
 
 
-def _plain_row(row: Row) -> Row:
+def plain_row(row: Row) -> Row:
     """numpy's numbers as Python's."""
     return {key: value.item() if hasattr(value, "item") else value for key, value in row.items()}
 
@@ -144,7 +145,8 @@ def _column(values: list[Any]) -> list[Any]:
     return values
 
 
-def _evidence_from(item: dict[str, Any], rows: list[Row]) -> Evidence:
+def evidence_from(item: dict[str, Any], rows: list[Row]) -> Evidence:
+    """Evidence as JSON holds it, with its rows again."""
     effects = {key: _effect_from(item[key]) for key in ("effect", "beyond_controls")}
     controls = {name: _effect_from(effect) for name, effect in item["controls"].items()}
     return Evidence(**{**item, **effects, "controls": controls, "rows": rows})

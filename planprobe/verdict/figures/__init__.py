@@ -90,7 +90,7 @@ def rebuild_figures(
     checks = []
     for name, figure in drawn.items():
         path = folder / FOLDER / f"{name}.json"
-        stored = _stored_hash(path)
+        stored = stored_hash(path)
         if not check and figure is not None:
             stored = save_figure(figure, path)
         checks.append(FigureCheck(name, path, figure_hash(figure) if figure is not None else "", stored))
@@ -132,7 +132,8 @@ def load_figure(results_folder: str | Path, name: str) -> Figure:
         raise OutputError(f"'{path}' is no figure: {error}.\n  Draw it with: planprobe figures {name}") from None
 
 
-def _stored_hash(path: Path) -> str | None:
+def stored_hash(path: Path) -> str | None:
+    """Hash of the data in a stored figure, None where there is none."""
     try:
         return _hash_traces(json.loads(path.read_text())["data"])
     except (OSError, ValueError, KeyError):

@@ -1,0 +1,1 @@
+"""Experiments that one command runs: each is a file, and hands back `record.Findings`."""

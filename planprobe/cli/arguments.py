@@ -12,9 +12,10 @@ import tyro
 from tyro.conf import arg, subcommand
 
 from planprobe.core.allocator import keep_freed_memory
-from planprobe.core.errors import OutputError, PlanprobeError
+from planprobe.core.errors import OutputError, PlanprobeError, unknown_name
 
 if TYPE_CHECKING:
+    from planprobe.core.levels import LevelSet
     from planprobe.subjects.agent import Agent
 
 Options = TypeVar("Options")
@@ -87,3 +88,21 @@ def open_agent(spec: str) -> Agent:
     if ":" in spec and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     return load_agent(spec)
+
+
+def find_levels(agent: Agent, name: str, num_levels: int | None = None) -> list[LevelSet]:
+    """The level set of that name, or every board size of a level file; the first `num_levels` of each.
+
+    Raises: UnknownNameError (neither).
+    """
+    from planprobe.subjects.envs.catalog import level_set_names
+    from planprobe.subjects.envs.level_text import read_levels
+    from planprobe.subjects.scorecard import NUM_LEVELS
+
+    known = level_set_names(agent.task)
+    if name in known:
+        return [agent.levels(name, num_levels or NUM_LEVELS)]
+    if not Path(name).exists():
+        hint = "Or give an existing level file: planprobe levels --help."
+        raise unknown_name("level set or file", name, known, where=f"the task of {agent.name}", next_move=hint)
+    return [levels[:num_levels] for levels in read_levels(name)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from planprobe.cli.arguments import (
@@ -12,17 +11,16 @@ from planprobe.cli.arguments import (
     AsJson,
     Flag,
     Threads,
+    find_levels,
     open_agent,
     optional,
     parse,
     use_threads,
 )
 from planprobe.cli.output import progress, show, with_interval
-from planprobe.core.errors import unknown_name
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
-    from planprobe.core.levels import LevelSet
     from planprobe.subjects.agent import Agent
 
 
@@ -115,7 +113,7 @@ def _score(agent: Agent, options: Eval) -> list[Row]:
     policy = "sampled" if options.sampled else "greedy"
     memory = "reset each step" if options.reset_memory else "kept"
     conditions = [Condition(policy, memory, steps) for steps in options.thinking_steps or (0,)]
-    sets = _find_levels(agent, options)
+    sets = find_levels(agent, options.levels or "test", options.num_levels)
     with progress(f"playing with {agent.name}") as on_progress:
         rows: list[Row] = []
         for done, (levels, condition) in enumerate([(s, c) for s in sets for c in conditions], start=1):
@@ -123,19 +121,3 @@ def _score(agent: Agent, options: Eval) -> list[Row]:
             rows += [board | row for row in score_levels(agent.net, agent.task, levels, condition)]
             on_progress(done, len(sets) * len(conditions))
     return rows
-
-
-def _find_levels(agent: Agent, options: Eval) -> list[LevelSet]:
-    """The level set of that name, or every size of a file."""
-    from planprobe.subjects.envs.catalog import level_set_names
-    from planprobe.subjects.envs.level_text import read_levels
-    from planprobe.subjects.scorecard import NUM_LEVELS
-
-    name = options.levels or "test"
-    known = level_set_names(agent.task)
-    if name in known:
-        return [agent.levels(name, options.num_levels or NUM_LEVELS)]
-    if not Path(name).exists():
-        hint = "Or give an existing level file: planprobe levels --help."
-        raise unknown_name("level set or file", name, known, where=f"the task of {agent.name}", next_move=hint)
-    return [levels[: options.num_levels] for levels in read_levels(name)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from planprobe.experiments.record import Findings
 
 RESULTS = Path("results") / "experiments"
-SHOWN_ROWS = 30  # of a table on the terminal
+SHOWN_ROWS = 40  # longer tables are written, and not printed
 
 
 @dataclass(frozen=True)
@@ -104,8 +104,9 @@ def _print(findings: Findings, out: Path) -> None:
     from planprobe.experiments.writing import TEXT_FILE
 
     for name, rows in findings.tables.items():
-        print_table(map(with_interval, rows[:SHOWN_ROWS]), title=name)
-        if len(rows) > SHOWN_ROWS:
-            say(f"{len(rows) - SHOWN_ROWS} more rows in the folder.")
+        if len(rows) <= SHOWN_ROWS:
+            print_table(map(with_interval, rows), title=name)
+        else:
+            say(f"Table '{name}' has {len(rows)} rows: in the folder.")
     print("".join(f"- {note}\n" for note in findings.notes))
     say(f"Tables, figures and text: {out / TEXT_FILE}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -13,13 +13,8 @@ from planprobe.core.errors import RecipeError, unknown_name
 from planprobe.experiments.record import BUDGETS, Findings, ProgressCallback
 
 if TYPE_CHECKING:
-    from plotly.graph_objects import Figure
-
-    from planprobe.core.records import Row
+    from planprobe.experiments.figures import Draw
     from planprobe.subjects.agent import Agent
-
-Draw = Callable[[dict[str, list["Row"]]], "Figure | None"]
-"""Saved tables of an experiment -> a figure, or None where they hold nothing for it."""
 
 
 @dataclass(frozen=True)

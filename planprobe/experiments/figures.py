@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 Tables = dict[str, list[Row]]
+Draw = Callable[[Tables], "Figure | dict[str, Figure] | None"]
+"""Saved tables -> a figure, several by name, or None where they hold nothing for it."""
 _COLOURS = (theme.AGENT, theme.ACCENT, theme.SECOND, theme.INK)
 
 
@@ -28,7 +30,7 @@ def lines(
     where: Mapping[str, Any] | None = None,
     grey: Sequence[str] = (),
     level: float | None = None,
-) -> Callable[[Tables], Figure | None]:
+) -> Draw:
     """A line with its band for each name in column `series`, over the numeric column `x`.
 
     where: only rows with these values. grey: names that are controls or reference players. level: a line across.
@@ -51,6 +53,20 @@ def lines(
     return draw
 
 
+def for_each(column: str, table: str, draw: Draw) -> Draw:
+    """One figure for each value that a column of the table has, drawn from the rows with that value."""
+
+    def draw_all(tables: Tables) -> dict[str, Figure]:
+        rows = tables.get(table, [])
+        drawn = {
+            str(value): draw({**tables, table: [row for row in rows if row.get(column) == value]})
+            for value in dict.fromkeys(row.get(column) for row in rows)
+        }
+        return {value: figure for value, figure in drawn.items() if figure is not None}  # pyright: ignore
+
+    return draw_all
+
+
 def points(
     table: str,
     *,
@@ -60,7 +76,7 @@ def points(
     series: str | None = None,
     grey: Sequence[str] = (),
     level: float | None = None,
-) -> Callable[[Tables], Figure | None]:
+) -> Draw:
     """A point with its whiskers on a line of its own for each name in column `label`, the first on top.
 
     series: a column whose values stand beside each other in colours of their own, told apart by a legend.

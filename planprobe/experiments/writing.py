@@ -10,9 +10,11 @@ OUT/figures/             NAME.json, NAME.html
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from planprobe.core.errors import OutputError, unknown_name
 from planprobe.core.records import Evidence, Row
@@ -84,18 +86,24 @@ def rebuild_experiment_figures(
 
     Raises: UnknownNameError (no such figure); OutputError (no findings in the folder, or it cannot be written).
     """
-    folder, checks = Path(folder), []
+    folder = Path(folder)
     findings = load_findings(folder)
-    known = load_figures(findings.name)
+    known, checks = load_figures(findings.name), []
     for name in known if names is None else names:
         if name not in known:
             raise unknown_name("figure", name, known, where=f"experiment '{findings.name}'")
-        figure, path = known[name](findings.tables), folder / FOLDER / f"{name}.json"
-        if figure is None:
-            continue
-        stored = stored_hash(path) if check else save_figure(figure, path)
-        checks.append(FigureCheck(name, path, figure_hash(figure), stored))
+        for label, figure in _by_label(name, known[name](findings.tables)).items():
+            path = folder / FOLDER / f"{label}.json"
+            stored = stored_hash(path) if check else save_figure(figure, path)
+            checks.append(FigureCheck(label, path, figure_hash(figure), stored))
     return checks
+
+
+def _by_label(name: str, drawn: Any) -> dict[str, Any]:
+    """Figures by the names of their files: one, several ('stages-AGENT'), or none."""
+    if isinstance(drawn, dict):
+        return {f"{name}-{re.sub(r'[^A-Za-z0-9._-]+', '.', key)}": figure for key, figure in drawn.items()}
+    return {} if drawn is None else {name: drawn}
 
 
 def findings_text(findings: Findings) -> str:

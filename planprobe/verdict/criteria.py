@@ -78,11 +78,73 @@ CANDIDATE_LAW = Criterion(
     "arithmetic on a search that follows one candidate a tick",
 )  # fmt: skip
 
+PLAN_REFINEMENT = Criterion(
+    "D5.min_effect", 0.05, "macro-F1 gained over the ticks, beyond the best control",
+    "The scale of D4: a gain that another layer of the same net would give just as well is no sign of work being done. "
+    "Hand-built planners gain .4 to .9 from their first tick to their last, others under .03 (organisms, seeds 0 to 2).",
+    "reference/probe_macro_f1.csv: DRC(3,3) layers 1-3; organisms of seeds that no error rate is reported on",
+)  # fmt: skip
+
+DECODING_ORDER = Criterion(
+    "D6.min_effect", 0.25, "ticks of lag per square of the way",
+    "One simulated step a tick gives 1; three layers of 3x3 kernels carry something three squares a tick, so a search "
+    "as fast as the published DRC(3,3) could go gives a third, of which this is three quarters.",
+    "arithmetic on the reach of the nets of Guez et al. 2019",
+)  # fmt: skip
+
 REVALUATION = Criterion(
     "D10.min_effect", 0.2, "fraction of first moves",
     "A stored route gives 0 and planning anew gives 1, by construction of the levels. A fifth is what an agent reaches "
     "that works its route out on one level in five, the least that could matter to how it acts.",
     "construction of the levels: one optimal first move before the change, another one after it",
+)  # fmt: skip
+
+ADAPTATION = Criterion(
+    "D11.min_effect", 0.1, "share of the gain that is possible within a trial",
+    "Players that know the posterior and act on it at random still gain most of what can be gained, players without "
+    "memory nothing; a tenth is far from both, and a thousand trials have power for it.",
+    "reference players of SCIENCE section 3: return of the first and the last episode",
+)  # fmt: skip
+
+NECESSITY = Criterion(
+    "D9.min_effect", 0.10, "fraction of optimal first moves lost, beyond random subspaces",
+    "The scale of D7: what the plan's code can bring about when it is written should be missed when it is taken out. "
+    "Random subspaces of equal rank cost up to a few hundredths.",
+    "D7.min_effect; organisms of seeds that no error rate is reported on",
+)  # fmt: skip
+
+TURNOVER = Criterion(
+    "D6.turnover", 0.02, "fraction of squares read as on the way that read otherwise one tick later",
+    "TODO",
+    "organisms of seeds that no error rate is reported on",
+)  # fmt: skip
+
+MIXTURE_LEAD = Criterion(
+    "D13.min_effect", 0.01, "nats a choice, over the best other reading",
+    "On two arms and 20 pulls the Thompson player is .226 nats a pull away from the Bayes-optimal one; a reading that "
+    "explains choices better by less than a twentieth of that makes no difference to what an agent does.",
+    "exact divergence of the reference players of the two-arm bandit",
+)  # fmt: skip
+
+BELIEF = Criterion(
+    "D12.min_effect", 0.05, "R² beyond the best control",
+    "The last observation alone gives away part of a belief, and an untrained net carries a fading trace of all it was "
+    "shown; what training adds must be a twentieth of the variance to be more than another draw of weights.",
+    "as D4: differences between draws and sites of one net stay under it",
+)  # fmt: skip
+
+BELIEF_SIMULATION = Criterion(
+    "D12.min_simulation", 0.1, "share of the divergence removed, beyond the best control",
+    "Memory that is nothing but the belief lets all of the divergence be removed, memory of something else none; a "
+    "tenth is far from both.",
+    "construction: 0 is a start from mean memory, 1 from the memory itself",
+)  # fmt: skip
+
+COMMITMENT = Criterion(
+    "D14.min_effect", 0.02, "nats a step, one sample an episode over one a step",
+    "On the 5 x 5 hidden goal the players that sample once an episode and on every step are several tenths of a nat a "
+    "step apart; less than a tenth of that leaves the way an agent walks as it is.",
+    "reference players of the hidden goal, on their own walks",
 )  # fmt: skip
 
 MIN_RANDOM_DIRECTIONS = Criterion(
@@ -95,6 +157,6 @@ CRITERIA = {
     criterion.name: criterion
     for criterion in (
         ALPHA, MIN_POWER, MIN_SOLVE_RATE, THINKING_GAIN, DISTANCE_LAW, CANDIDATE_LAW, DECODABLE_PLAN, PLAN_STEERING,
-        MIN_RANDOM_DIRECTIONS, REVALUATION,
+        MIN_RANDOM_DIRECTIONS, REVALUATION, ADAPTATION, PLAN_REFINEMENT, DECODING_ORDER, TURNOVER, NECESSITY,
     )
 }  # fmt: skip

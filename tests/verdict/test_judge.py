@@ -79,7 +79,7 @@ def test_an_outcome_that_does_not_count_is_named(spoilt: Evidence, why: str):
 
 
 def test_a_few_random_directions_settle_nothing():
-    few = [{"half": "report", "source": "random directions", "num_tables": 20}]
+    few = [{"half": "report", "judged": True, "source": "random directions", "num_tables": 20}]
     verdict = judge([evidence("D1", "refuted"), evidence("D7", "refuted", rows=few)], agent="a", solve_rate=SOLVES)
     assert verdict.reading == "cannot say"
     assert any("20 random directions are too few" in reason for reason in verdict.reasons)

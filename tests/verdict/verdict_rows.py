@@ -100,6 +100,6 @@ def _named(name: str, value: float) -> Row:
 def _steered(half: str, arm: str, source: str, alpha: float, success: float, num_tables: int) -> Row:
     value, low, high = limits(success, 0.05)
     return {
-        "half": half, "arm": arm, "source": source, "alpha": float(alpha), "num_levels": 120, "num_tables": num_tables,
+        "half": half, "judged": half == "report" and arm == "both", "arm": arm, "source": source, "alpha": float(alpha), "num_levels": 120, "num_tables": num_tables,
         "success": value, "success_low": low, "success_high": high, "success_p95_of_tables": min(1.0, value + 0.1),
     }  # fmt: skip

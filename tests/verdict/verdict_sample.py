@@ -5,7 +5,7 @@ from __future__ import annotations
 from planprobe.core.records import Effect, Evidence
 
 NAMES = {"D1": "thinking_gain", "D4": "decodable_plan", "D7": "plan_steering"}
-DRAWS = {"D7": [{"half": "report", "source": "random directions", "num_tables": 100}]}
+DRAWS = {"D7": [{"half": "report", "judged": True, "source": "random directions", "num_tables": 100}]}
 
 
 def effect(value: float, half: float = 0.01, unit: str = "fraction solved", n: int = 1000) -> Effect:

@@ -8,6 +8,7 @@ each control by itself, and everything is reported on the second half.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,7 +21,7 @@ from planprobe.core.play import EnvMaker
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.hooks import OpenedPolicy
-from planprobe.instruments.statistics.proportions import paired_proportion_power
+from planprobe.instruments.statistics.proportions import paired_proportion_power, power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
 from planprobe.instruments.steering.directions import PlanDirections, permuted_tables, random_tables
 from planprobe.instruments.steering.route_edits import ARMS, RouteEdits, TwoRoutes, route_edits, shuffled_edits
@@ -38,7 +39,10 @@ UNIT = "fraction of levels left by the long way"
 
 @dataclass(frozen=True)
 class Battery:
-    """How many tables stand behind each source, in choosing the strength and in the report."""
+    """How many tables stand behind each source.
+
+    num_random: in the report of the arm that is judged; num_random_choice: in choosing strengths, and in other arms.
+    """
 
     num_random: int = 100
     num_random_choice: int = 10
@@ -83,16 +87,16 @@ def run(
     half = num_levels // 2
     choice, report = torch.arange(half), torch.arange(half, num_levels)
 
-    scan = [lab.measure(NO_EDIT, "none", 0.0, choice, choosing=True)]
+    scan = [lab.measure(NO_EDIT, "none", 0.0, choice, few=True)]
     for strength in alphas:
-        scan += [lab.measure(TRAINED, each, strength, choice, choosing=True) for each in ARMS[1:]]
-        scan += [lab.measure(source, arm, strength, choice, choosing=True) for source in lab.controls]
+        scan += [lab.measure(TRAINED, each, strength, choice, few=True) for each in ARMS[1:]]
+        scan += [lab.measure(source, arm, strength, choice, few=True) for source in lab.controls]
     best = {source: _best_alpha(scan, source, arm) for source in (TRAINED, *lab.controls)}
 
     alpha = best[TRAINED]
     told = [lab.measure(NO_EDIT, "none", 0.0, report)]
     for each in ARMS[1:]:
-        told += [lab.measure(source, each, alpha, report) for source in (TRAINED, *lab.controls)]
+        told += [lab.measure(source, each, alpha, report, few=each != arm) for source in (TRAINED, *lab.controls)]
     told += [lab.measure(source, arm, best[source], report) for source in lab.controls if best[source] != alpha]
     return _conclude(scan, told, arm, alpha, min_effect, lab)
 
@@ -130,22 +134,22 @@ class _Lab:
     def controls(self) -> tuple[str, ...]:
         return CONTROLS if self.other_concept is not None else tuple(name for name in CONTROLS if name != OTHER)
 
-    def measure(self, source: str, arm: str, alpha: float, level_ids: Tensor, *, choosing: bool = False) -> Measured:
-        edits, tables = self._edits_and_tables(source, arm, choosing)
+    def measure(self, source: str, arm: str, alpha: float, level_ids: Tensor, *, few: bool = False) -> Measured:
+        edits, tables = self._edits_and_tables(source, arm, few)
         setting = (self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables)
         steered = steer_routes(*setting, directions=self.directions, plan=self.plan)
         spill = measure_spill(*setting, directions=self.directions, plan=self.plan, seed=self.seed)
         return Measured(source, arm, float(alpha), steered, spill)
 
-    def _edits_and_tables(self, source: str, arm: str, choosing: bool) -> tuple[RouteEdits, Tensor]:
+    def _edits_and_tables(self, source: str, arm: str, few: bool) -> tuple[RouteEdits, Tensor]:
         vectors, battery = self.directions.vectors, self.battery
         num_squares, convention = self.plan.num_squares, self.directions.convention
         edits = route_edits(self.routes, arm, num_squares=num_squares, convention=convention)
         tables = vectors[None]
         if source == RANDOM:
             # other draws than those that chose the strength
-            number = battery.num_random_choice if choosing else battery.num_random
-            tables = random_tables(number, vectors.shape[1], seed=2 * self.seed + choosing)
+            number = battery.num_random_choice if few else battery.num_random
+            tables = random_tables(number, vectors.shape[1], seed=2 * self.seed + few)
         elif source == WRONG:
             tables = permuted_tables(vectors, battery.num_wrong, seed=self.seed)
         elif source == OTHER and self.other_concept is not None:
@@ -177,12 +181,13 @@ def _conclude(
         name: bootstrap_difference(part.success, nothing.success, unit=UNIT, seed=seed) for name, part in rivals.items()
     }
     above = _share_of_draws_as_good(trained, [part for part in rivals.values() if part.source == RANDOM])
-    # a mean absolute difference bounds the variance of differences in [-1, 1] from above, so this is on the safe side
-    differs = float(np.abs(trained.success - rivals[best].success).mean())
-    power = paired_proportion_power(len(trained.success), effect=min_effect, discordant_rate=differs)
+    power = power_of_interval(beyond, min_effect=min_effect)
+    if math.isnan(power):  # no level differs from another
+        power = paired_proportion_power(beyond.n, effect=min_effect, discordant_rate=0.0)
     p = max(above, effect.p or 0.0, beyond.p or 0.0)
     rows = [_row("choice", part, scan[0], None, seed) for part in scan]
     rows += [_row("report", part, nothing, by_arm.get(part.arm), seed) for part in told]
+    rows = [row | {"judged": row["half"] == "report" and row["arm"] == arm} for row in rows]
     return Evidence(
         detector="D7",
         name="plan_steering",

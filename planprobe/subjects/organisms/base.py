@@ -20,13 +20,12 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from planprobe.core.errors import ShapeError
 from planprobe.core.grid import NUM_MOVES
 from planprobe.core.protocols import State
 from planprobe.core.rng import draw_below, draw_bits, draw_uniform
-from planprobe.subjects.nets.base import Taps
+from planprobe.subjects.nets.base import Modules, Taps
 
 AMPLITUDE = 2.0  # of a feature that is there; half of it is the threshold at which it is read as there
 BLOCKED = -25.0  # score of a move into a wall
@@ -120,10 +119,15 @@ class CodedNet(nn.Module):
 
     num_layers, size_free, clocked = 1, True, False
     features: ClassVar[dict[str, int]] = {}
+    mix_encode: Tensor
+    mix_cell: Tensor
+    mix_hidden: Tensor
+    patterns: Tensor
 
     def __init__(self, *, planes: int, board: tuple[int, int], style: Style, num_actions: int = NUM_MOVES) -> None:
         super().__init__()
-        self.planes, self.board, self.style, self.num_actions = planes, tuple(board), style, num_actions
+        self.planes, self.style, self.num_actions = planes, style, num_actions
+        self.board = (board[0], board[1])
         features = self.name_features()
         self.num_features = sum(features.values())
         self.channels = max(self.num_features, planes) + style.num_padding
@@ -137,6 +141,7 @@ class CodedNet(nn.Module):
         num_squares = 1 if self.board == (1, 1) else PATTERN_SQUARES
         patterns = torch.randn(NUM_PATTERNS, self.channels, num_squares, generator=generator)
         self.register_buffer("patterns", patterns, persistent=False)
+        self._cut_patterns: dict[tuple[int, int], Tensor] = {}
         self.hook_encode, self.hook_policy, self.hook_value = nn.Identity(), nn.Identity(), nn.Identity()
         self.set_num_ticks(style.num_ticks)
 
@@ -161,7 +166,7 @@ class CodedNet(nn.Module):
     def set_num_ticks(self, num_ticks: int) -> None:
         """Tick more or less often a step; taps are made anew, so do it before hooks are added."""
         self.num_ticks = num_ticks
-        self.ticks = nn.ModuleList(nn.ModuleList([Taps(("c", "h"))]) for _ in range(num_ticks))
+        self.ticks = Modules(Modules([Taps(("c", "h"))]) for _ in range(num_ticks))
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         zeros = torch.zeros(num_boards, self.channels, *(board or self.board), device=self.mix_cell.device)
@@ -205,13 +210,22 @@ class CodedNet(nn.Module):
 
     def _write(self, plain: Tensor, mix: Tensor, noise_ids: Tensor) -> Tensor:
         """Mix plain features (B, <= C, H, W) with padding into channels, and add noise."""
-        height, width = plain.shape[-2:]
-        pattern = self.patterns[noise_ids, :, : height * width].unflatten(2, (height, width))
-        full = torch.cat([plain, pattern[:, : self.channels - plain.shape[1]]], dim=1)
-        return F.conv2d(full, mix[:, :, None, None]) + self.style.noise * pattern
+        pattern = self._patterns_of(plain.shape[-2:])[noise_ids]
+        full = torch.cat([plain, pattern[:, : self.channels - plain.shape[1]]], dim=1).flatten(2)
+        mixed = torch.baddbmm(pattern.flatten(2), mix.expand(len(full), -1, -1), full, beta=self.style.noise)
+        return mixed.view_as(pattern)
 
     def _read(self, values: Tensor, mix: Tensor) -> Tensor:
-        return F.conv2d(values, mix.T[:, :, None, None])
+        # one small product a board: a 1x1 convolution of so few channels takes five times as long, and rounds by batch
+        return torch.bmm(mix.T.expand(len(values), -1, -1), values.flatten(2)).view(values.shape)
+
+    def _patterns_of(self, board: tuple[int, ...]) -> Tensor:
+        """The patterns on a board (H, W), (NUM_PATTERNS, C, H, W), cut out once: a gather of whole rows is cheap."""
+        height, width = board
+        if (known := self._cut_patterns.get((height, width))) is None or known.device != self.patterns.device:
+            known = self.patterns[:, :, : height * width].contiguous().unflatten(2, (height, width))
+            self._cut_patterns[height, width] = known
+        return known
 
     def _content_keys(self, observation: Tensor) -> Tensor:
         """A hash of what each board shows, (B,) int64."""

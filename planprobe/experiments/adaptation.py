@@ -225,6 +225,11 @@ def _general_notes(cases: list[_Case]) -> list[str]:
     ]
     if any(case.rollouts[detector.KEPT].episode_returns.shape[1] == 1 for case in cases):
         notes.append("A trial of one episode is cut in five equal runs of steps, and the first already holds learning.")
+    if any(case.agent.recipe.inputs.reward and case.agent.recipe.inputs.previous_action for case in cases):
+        notes.append(
+            "With memory reset each step an agent still sees its last action and reward, a memory of one step that its "
+            "inputs hold: what is gained then is that."
+        )
     return notes
 
 

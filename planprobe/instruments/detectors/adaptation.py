@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -99,14 +100,15 @@ def judge(
     scores = {name: stage_scores(rollout) for name, rollout in rollouts.items()}
     stage = _check(scores[KEPT], best, judged_stage)
     unit = GAIN_UNIT if best is not None else SPREAD_UNIT
-    gains = {name: _gains(score, best, stage) for name, score in scores.items()}
-    effects = {name: cluster_bootstrap(gain, ratio, unit=unit, seed=seed) for name, gain in gains.items()}
+    gains = {name: pair_gains(score, best, stage) for name, score in scores.items()}
+    effects = {name: share_of_gain(gain, unit=unit, seed=seed) for name, gain in gains.items()}
     effect, controls = effects[KEPT], {name: part for name, part in effects.items() if name != KEPT}
     best_control, beyond = difference_over_best(
         gains[KEPT], {name: gains[name] for name in controls}, ratio, unit=unit, seed=seed
     )
     power = power_of_interval(beyond, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
+    beyond = replace(beyond, n=len(gains[KEPT]))
     measured = recurrent and not math.isnan(beyond.value)
     notes = [f"Judged from stage 1 to {stage + 1} of {scores[KEPT].shape[1]}. Best control: {best_control}."]
     if not recurrent:
@@ -173,11 +175,19 @@ class ExchangedMemory:
         return self.policy.step(observation, state)
 
 
-def _gains(scores: np.ndarray, best: np.ndarray | None, stage: int) -> np.ndarray:
-    """What was gained in each trial, and what could have been, (N, 2); the sums over trials make the share."""
+def pair_gains(scores: np.ndarray, best: np.ndarray | None, stage: int) -> np.ndarray:
+    """What was gained in each trial from the first stage to another, and what could have been, (N, 2).
+
+    scores, best: as `stage_scores` gives them, and as `run` takes it. stage: counted from 0.
+    """
     first = scores[:, 0]
     room = np.full_like(first, first.std()) if best is None else best[:, stage] - first
     return np.stack([scores[:, stage] - first, room], axis=1)
+
+
+def share_of_gain(gains: np.ndarray, *, unit: str = GAIN_UNIT, seed: int = 0) -> Effect:
+    """Adaptation index: what was gained over what could have been, with its interval over trials; of `pair_gains`."""
+    return replace(cluster_bootstrap(gains, ratio, unit=unit, seed=seed), n=len(gains))
 
 
 def _check(scores: np.ndarray, best: np.ndarray | None, judged_stage: int | None) -> int:

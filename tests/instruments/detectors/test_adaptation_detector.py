@@ -124,9 +124,11 @@ def test_fifths_of_steps_by_hand():
 def test_the_index_by_hand():
     """Gains 2 and 4 of a possible 4 and 8: half. Without a best player: a mean gain of 3 over a spread of 1."""
     scores, best = np.array([[1.0, 3.0], [3.0, 7.0]]), np.array([[0.0, 5.0], [0.0, 11.0]])
-    gains = adaptation._gains(scores, best, 1)
+    gains = adaptation.pair_gains(scores, best, 1)
     assert gains.tolist() == [[2, 4], [4, 8]]
-    assert adaptation._gains(scores, None, 1).tolist() == [[2, 1], [4, 1]]
+    assert adaptation.share_of_gain(gains).value == 0.5
+    assert adaptation.share_of_gain(gains).n == 2
+    assert adaptation.pair_gains(scores, None, 1).tolist() == [[2, 1], [4, 1]]
 
 
 def test_boards_exchange_memories_once():

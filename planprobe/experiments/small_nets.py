@@ -1,0 +1,50 @@
+"""Small nets that an experiment trains for itself: the trainer's collector and learner, with nothing on disk."""
+
+from __future__ import annotations
+
+import torch
+
+from planprobe.core.allocator import keep_freed_memory
+from planprobe.experiments.record import ProgressCallback, silent
+from planprobe.subjects.envs.trial_catalog import TrialTask, make_trial_env, training_seed
+from planprobe.subjects.envs.trial_inputs import Inputs, TrialInputs
+from planprobe.subjects.nets import make_net_for
+from planprobe.subjects.nets.base import Net
+from planprobe.subjects.recipe import NetRecipe, TrainingRecipe
+from planprobe.subjects.training.collect import Collector
+from planprobe.subjects.training.learner import Learner
+
+
+def train_net(net: Net, env: TrialInputs, training: TrainingRecipe, *, seed: int, progress: ProgressCallback = silent):
+    """Train a net in place on an environment with autoreset, as `Trainer` would; returns it, ready to play."""
+    keep_freed_memory()
+    learner = Learner(net, training, seed=seed)
+    options = {"reset_memory": training.reset_memory, "reward_scale": training.reward_scale}
+    collector, frames = Collector(net, env, seed=seed, **options), 0
+    while frames < training.frames:
+        batch = collector.collect(training.unroll)
+        learner.update(batch, done_fraction=frames / training.frames)
+        frames += batch.actions.numel()
+        progress(min(frames / training.frames, 1.0), f"{frames:,} of {training.frames:,} steps")
+    return net.eval()
+
+
+def train_on(
+    task: TrialTask,
+    inputs: Inputs,
+    net: NetRecipe,
+    training: TrainingRecipe,
+    *,
+    seed: int,
+    progress: ProgressCallback = silent,
+) -> Net:
+    """A net trained on a task from scratch; seed: of its weights, its trials and its actions."""
+    env = make_trial_env(task, inputs, training.num_boards, seed=training_seed(seed), autoreset=True)
+    return train_net(fresh_net(net, env, seed=seed), env, training, seed=seed, progress=progress)
+
+
+def fresh_net(net: NetRecipe, env: TrialInputs, *, seed: int) -> Net:
+    """An untrained net that fits an environment; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_net_for(net, env)

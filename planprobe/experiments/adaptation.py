@@ -22,10 +22,10 @@ from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
-from planprobe.experiments.reference_scores import PlayedReference, best_reference, play_references
 from planprobe.instruments.detectors import adaptation as detector
 from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out, make_trial_env
 from planprobe.verdict.criteria import ADAPTATION
+from planprobe.verdict.reference_scores import PlayedReference, best_reference, play_references
 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent

@@ -20,13 +20,13 @@ from planprobe.core.records import Row
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, between, pick_budget, silent
-from planprobe.experiments.reference_scores import PlayedReference, best_reference, play_references
 from planprobe.experiments.small_nets import fresh_net, train_on
 from planprobe.instruments.detectors.adaptation import pair_gains, share_of_gain, stage_scores
 from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
 from planprobe.subjects.envs.trial_catalog import make_trial_env
 from planprobe.subjects.envs.trial_inputs import Inputs
 from planprobe.subjects.recipe import NetRecipe, TrainingRecipe
+from planprobe.verdict.reference_scores import PlayedReference, best_reference, play_references
 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent

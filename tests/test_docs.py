@@ -21,7 +21,7 @@ from planprobe.verdict.judge import READINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "planprobe").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "planprobe").rglob("*.md")])
 PLACES = ("", "planprobe", "planprobe/subjects", "planprobe/instruments", "planprobe/verdict")  # paths are cut short
 MADE_BY_COMMANDS = ("runs", "results", ".venv")
 WORDS = (

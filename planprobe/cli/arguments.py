@@ -81,13 +81,18 @@ def use_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or min(len(os.sched_getaffinity(0)), limit))
 
 
-def open_agent(spec: str) -> Agent:
-    """Load an agent; a factory may live in the present folder."""
+def open_agent(spec: str, *, task: str | None = None) -> Agent:
+    """Load an agent; a factory may live in the present folder. task: 'maze9', 'sokoban7', for a factory's policy."""
     from planprobe.subjects.zoo import load_agent
 
     if ":" in spec and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
-    return load_agent(spec)
+    if task is None:
+        return load_agent(spec)
+    from planprobe.subjects.organisms.families import named_task
+
+    kind = task.rstrip("0123456789")
+    return load_agent(spec, task=named_task(kind, int(task[len(kind) :] or 0)))
 
 
 def find_levels(agent: Agent, name: str, num_levels: int | None = None) -> list[LevelSet]:

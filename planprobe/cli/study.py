@@ -22,12 +22,12 @@ class Study:
     """The whole battery on one agent: verdict, evidence with controls, figures, and one HTML report.
 
     D1 thinking gain, D2 distance law, D3 candidate law, D4 decodable plan, D7 plan steering, D10 revaluation, judged by
-    rules that were fixed beforehand.
+    rules that were fixed beforehand. An agent that plays trials: D10 and D11, for whether it adapts and how.
 
     Examples:
       planprobe study drc12-rl-maze11-s0
       planprobe study runs/mine --out results/mine --budget full
-      planprobe study my_agent:make --budget smoke --json
+      planprobe study my_agent:make --task maze9 --budget smoke --json
     """
 
     agent: AgentSpec
@@ -37,6 +37,8 @@ class Study:
     """How many levels and control draws: smoke shows that it runs, quick takes minutes, full gives every control."""
     twin: Annotated[str | None, optional("AGENT", "the zoo's memoryless agent of this task, if any")] = None
     """A memoryless agent trained on the same task, a control of D4; 'none' for none."""
+    task: Annotated[str | None, optional("NAME", "the agent's own")] = None
+    """What a factory's policy plays, where the factory does not say: maze9, maze11, sokoban7, ..."""
     json: AsJson = False
     threads: Threads = None
 
@@ -45,7 +47,7 @@ def run(arguments: list[str]) -> int:
     """Parse, study, print the verdict."""
     options = parse(Study, arguments, verb="study")
     use_threads(options.threads)
-    agent = open_agent(options.agent)
+    agent = open_agent(options.agent, task=options.task)
     out = options.out or RESULTS / agent.name.replace(":", ".")
     check_folder(out)
     verdict = _study(agent, _find_twin(agent, options.twin), out, options)
@@ -59,8 +61,14 @@ def run(arguments: list[str]) -> int:
 def _study(agent: Agent, twin: Agent | None, out: Path, options: Study) -> Verdict:
     from planprobe.verdict.budgets import get_budget
     from planprobe.verdict.study import study
+    from planprobe.verdict.trial_study import study_trials
 
     with progress(f"studying {agent.name}") as on_progress:
+        if agent.recipe.plays_trials:
+            return study_trials(
+                agent, out=out, budget=get_budget(options.budget),
+                progress=lambda share, text: on_progress(share, 1, text),
+            )  # fmt: skip
         return study(
             agent, out=out, budget=get_budget(options.budget), twin=twin,
             progress=lambda share, text: on_progress(share, 1, text),
@@ -70,7 +78,7 @@ def _study(agent: Agent, twin: Agent | None, out: Path, options: Study) -> Verdi
 def _find_twin(agent: Agent, spec: str | None) -> Agent | None:
     from planprobe.subjects.zoo import find_twin
 
-    if spec == "none":
+    if spec == "none" or agent.recipe.plays_trials:
         return None
     found = spec or find_twin(agent)
     return open_agent(found) if found else None

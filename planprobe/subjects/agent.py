@@ -6,11 +6,12 @@ import hashlib
 import importlib
 import json
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from planprobe.core.errors import CheckpointError, UnknownAgentError
 from planprobe.core.levels import LevelSet
@@ -112,7 +113,7 @@ def _read_metrics(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"'{path}' is not JSON: {error}.\n  Next: publish the agent anew.") from None
 
 
-def load_factory(module: str, factory: str) -> Agent:
+def load_factory(module: str, factory: str, task: TaskRecipe | TrialTask | None = None) -> Agent:
     """Import `module` and call its `factory`; see `zoo.load_agent`. Raises: UnknownAgentError."""
     spec = f"{module}:{factory}"
     try:
@@ -123,11 +124,22 @@ def load_factory(module: str, factory: str) -> Agent:
         ) from None
     made = make_agent()
     if isinstance(made, Agent):
-        return made
-    policy, task = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
-    if not isinstance(policy, Policy) or not (isinstance(task, TaskRecipe) or hasattr(task, "kind")):
+        return made if task is None else replace(made, recipe=replace(made.recipe, task=task))
+    policy, own_task = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
+    task = task or own_task
+    if not isinstance(policy, Policy) or task is None or not hasattr(task, "kind"):
         raise UnknownAgentError(
-            f"'{spec}' returned {type(made).__name__}; it must return an Agent, or a pair (policy, task).\n"
+            f"'{spec}' returned {type(made).__name__}; it must return an Agent, a pair (policy, task), or a policy "
+            "where the task is given.\n"
             "  A policy has initial_state(num_boards, board) and step(observation, state): planprobe.core.protocols."
         )
-    return Agent(spec, policy, Recipe(name=spec, task=task))
+    agent = Agent(spec, policy, Recipe(name=spec, task=task))
+    _tell_shape(agent)
+    return agent
+
+
+def _tell_shape(agent: Agent) -> None:
+    """Instruments ask a net what it sees, to list its sites before it has played; a foreign net is told."""
+    if isinstance(agent.net, nn.Module) and not (hasattr(agent.net, "planes") and hasattr(agent.net, "board")):
+        env = make_shape_env(agent.recipe)
+        vars(agent.net).update(planes=env.num_planes, board=(env.height, env.width))

@@ -32,6 +32,7 @@ from planprobe.subjects.agent import (
 )
 from planprobe.subjects.agent_card import write_card
 from planprobe.subjects.envs.catalog import task_levels
+from planprobe.subjects.envs.trial_catalog import TrialTask
 from planprobe.subjects.recipe import Recipe, TaskRecipe, load_recipe, recipe_to_toml
 from planprobe.subjects.scorecard import NUM_LEVELS, compute_scores
 from planprobe.subjects.trial_scores import compute_trial_scores
@@ -82,25 +83,33 @@ def find_twin(agent: Agent) -> str | None:
     return twins[0].name if twins and agent.recipe.net.kind not in MEMORYLESS else None
 
 
-def load_agent(spec: str | Path) -> Agent:
+def load_agent(spec: str | Path, *, task: TaskRecipe | TrialTask | None = None) -> Agent:
     """Load an agent, on the CPU, ready to act.
 
     Args:
         spec: a name in the zoo; an agent's folder; the folder of a training run, finished or not; or
             'package.module:factory', a callable without arguments that returns an `Agent` or a pair (policy, task),
             the policy following `core.protocols.Policy` and the task a `TaskRecipe`.
-    Raises: UnknownAgentError (nothing there); CheckpointError (truncated, foreign, of another recipe); RecipeError.
+        task: what such a factory's policy plays, in place of the task that it names, if any.
+    Raises: UnknownAgentError (nothing there, or a task for an agent that has its own); CheckpointError (truncated,
+    foreign, of another recipe); RecipeError.
     """
     text, path = str(spec), Path(spec)
+    module, colon, factory = text.partition(":")
+    is_factory = bool(colon) and module.replace(".", "").isidentifier() and not path.exists()
+    if task is not None and not is_factory:
+        raise UnknownAgentError(
+            f"'{text}' plays the task that it was trained on.\n"
+            "  A task can be given to a factory of yours, 'package.module:factory'."
+        )
     if (agents_folder() / text / RECIPE_FILE).is_file() and path.name == text:
         return load_folder(agents_folder() / text)
     if path.is_dir():
         return load_folder(path)
     if path.is_file():
         return load_folder(path.parent, path)
-    module, colon, factory = text.partition(":")
-    if colon and module.replace(".", "").isidentifier():
-        return load_factory(module, factory)
+    if is_factory:
+        return load_factory(module, factory, task)
     hint = "Or give a folder with weights, a training run, or 'package.module:factory' for an agent of your own."
     raise unknown_name("agent", text, list_agents(), where="the zoo", next_move=hint, error=UnknownAgentError)
 

@@ -1,0 +1,87 @@
+"""The page on agents of one's own: its example is a planner of thirty lines, and a study takes it."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from planprobe.__main__ import main
+from planprobe.core.errors import UnknownAgentError
+from planprobe.core.play import play_levels
+from planprobe.instruments.hooks import open_policy
+from planprobe.subjects.envs.catalog import distances_to_goal
+from planprobe.subjects.recipe import TaskRecipe
+from planprobe.subjects.zoo import load_agent
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "bring_your_own.md"
+MAX_LINES = 30
+NAMES_ITS_TASK = 'return Smell(), TaskRecipe(kind="maze", size=9)'
+
+
+@pytest.fixture
+def example(tmp_path, monkeypatch):
+    """The page's code in a file of its own, in the folder where we are."""
+    code = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    assert len(code) == 1
+    (tmp_path / "my_agent.py").write_text(code[0])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield code[0]
+    sys.modules.pop("my_agent", None)
+
+
+def test_it_is_short(example):
+    assert len([line for line in example.splitlines() if line.strip()]) <= MAX_LINES
+
+
+def test_it_plans_as_the_page_says(example):
+    """Once the smell has come to it, the agent goes the shortest way; before that it knows nothing."""
+    agent = load_agent("my_agent:make")
+    levels = agent.levels("test", 60)
+    distances = distances_to_goal(levels)[1]
+    played = play_levels(agent.net, agent.make_env, levels, thinking_steps=16)
+    assert played.solved.all()
+    assert torch.equal(played.lengths, distances)
+    early = play_levels(agent.net, agent.make_env, levels, thinking_steps=2, max_steps=1)
+    known = distances < 2 * 3  # two ticks a step, and the first one smells at the goal alone
+    differ = early.first_logits.std(1) > 0
+    assert torch.equal(differ, known)
+    assert known.any() and not known.all()
+
+
+def test_what_comes_back_from_a_site_is_what_it_goes_on_with(example):
+    from planprobe.instruments.hooks import Address, ablate, intervene
+
+    agent = load_agent("my_agent:make")
+    opened, levels = open_policy(agent.net), agent.levels("test", 20)
+    assert opened.sites() == {"ticks.0.0.hook_h": (5, 9, 9), "ticks.1.0.hook_h": (5, 9, 9)}
+    with intervene(opened, ablate(Address("ticks.*.0.hook_h"), "zero")):
+        assert not play_levels(opened, agent.make_env, levels, thinking_steps=16).solved.any()
+
+
+def test_a_study_takes_it_and_names_the_task(example, tmp_path, capsys):
+    file = tmp_path / "my_agent.py"
+    file.write_text(file.read_text().replace(NAMES_ITS_TASK, "return Smell()"))
+    out = str(tmp_path / "out")
+    arguments = ["study", "my_agent:make", "--task", "maze9", "--budget", "smoke", "--out", out, "--json"]
+    assert main(arguments) == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["agent"] == "my_agent:make"
+    assert {"D1", "D2", "D3", "D4", "D7", "D10"} <= {item["detector"] for item in verdict["evidence"]}
+    assert verdict["provenance"]["agent"]["task"]["size"] == 9
+    assert (tmp_path / "out" / "report.html").is_file()
+
+
+def test_a_task_is_for_factories_alone(example):
+    assert load_agent("my_agent:make", task=TaskRecipe(size=11)).task.size == 11
+    with pytest.raises(UnknownAgentError, match="the task that it was trained on"):
+        load_agent("drc12-rl-maze11-s0", task=TaskRecipe(size=9))
+    Path("my_agent.py").write_text(example.replace(NAMES_ITS_TASK, "return Smell()"))
+    sys.modules.pop("my_agent")
+    with pytest.raises(UnknownAgentError, match="where the task is given"):
+        load_agent("my_agent:make")

@@ -81,7 +81,7 @@ CANDIDATE_LAW = Criterion(
 PLAN_REFINEMENT = Criterion(
     "D5.min_effect", 0.05, "macro-F1 gained over the ticks, beyond the best control",
     "The scale of D4: a gain that another layer of the same net would give just as well is no sign of work being done. "
-    "Hand-built planners gain .4 to .9 from their first tick to their last, others under .03 (organisms, seeds 0 to 2).",
+    "Hand-built planners gain .4 to .9 from their first tick to their last, others under .03 (seeds 0 to 2).",
     "reference/probe_macro_f1.csv: DRC(3,3) layers 1-3; organisms of seeds that no error rate is reported on",
 )  # fmt: skip
 
@@ -113,9 +113,10 @@ NECESSITY = Criterion(
     "D7.min_effect; organisms of seeds that no error rate is reported on",
 )  # fmt: skip
 
-TURNOVER = Criterion(
-    "D6.turnover", 0.02, "fraction of squares read as on the way that read otherwise one tick later",
-    "TODO",
+SWITCHES = Criterion(
+    "D6.switches", 0.5, "times a level that one way gives place to another, at least",
+    "A sweep shows a way once it has arrived, and keeps it; a search that keeps the best of two changes once at most. "
+    "More than one change on every other level means that whole ways take turns, as samples do.",
     "organisms of seeds that no error rate is reported on",
 )  # fmt: skip
 
@@ -127,17 +128,17 @@ MIXTURE_LEAD = Criterion(
 )  # fmt: skip
 
 BELIEF = Criterion(
-    "D12.min_effect", 0.05, "R² beyond the best control",
-    "The last observation alone gives away part of a belief, and an untrained net carries a fading trace of all it was "
-    "shown; what training adds must be a twentieth of the variance to be more than another draw of weights.",
-    "as D4: differences between draws and sites of one net stay under it",
+    "D12.min_effect", 0.5, "bits a number of the posterior, beyond the best control",
+    "An untrained net carries a trace of all it was shown and can give .97 of the variance of a count away; half a bit "
+    "more means that memory leaves half of the unexplained variance that the best control leaves.",
+    "arithmetic: bits are half the log of one over the unexplained variance",
 )  # fmt: skip
 
 BELIEF_SIMULATION = Criterion(
     "D12.min_simulation", 0.1, "share of the divergence removed, beyond the best control",
     "Memory that is nothing but the belief lets all of the divergence be removed, memory of something else none; a "
     "tenth is far from both.",
-    "construction: 0 is a start from mean memory, 1 from the memory itself",
+    "construction: 0 is a start guessed from the observation, 1 from the memory itself",
 )  # fmt: skip
 
 COMMITMENT = Criterion(
@@ -145,6 +146,13 @@ COMMITMENT = Criterion(
     "On the 5 x 5 hidden goal the players that sample once an episode and on every step are several tenths of a nat a "
     "step apart; less than a tenth of that leaves the way an agent walks as it is.",
     "reference players of the hidden goal, on their own walks",
+)  # fmt: skip
+
+ENVIRONMENT_MEMORY = Criterion(
+    "D15.min_effect", 0.2, "return lost, where a trial pays 1 at most",
+    "Players that keep an interval on the track lose about three quarters of what they are paid when it is scrambled, "
+    "players that count lose nothing; a fifth is far from both.",
+    "reference players of interval timing, counting and walking",
 )  # fmt: skip
 
 MIN_RANDOM_DIRECTIONS = Criterion(
@@ -157,6 +165,7 @@ CRITERIA = {
     criterion.name: criterion
     for criterion in (
         ALPHA, MIN_POWER, MIN_SOLVE_RATE, THINKING_GAIN, DISTANCE_LAW, CANDIDATE_LAW, DECODABLE_PLAN, PLAN_STEERING,
-        MIN_RANDOM_DIRECTIONS, REVALUATION, ADAPTATION, PLAN_REFINEMENT, DECODING_ORDER, TURNOVER, NECESSITY,
+        MIN_RANDOM_DIRECTIONS, REVALUATION, ADAPTATION, ENVIRONMENT_MEMORY, PLAN_REFINEMENT, DECODING_ORDER, SWITCHES,
+        NECESSITY, MIXTURE_LEAD, BELIEF, BELIEF_SIMULATION, COMMITMENT,
     )
 }  # fmt: skip

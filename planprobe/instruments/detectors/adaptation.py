@@ -106,9 +106,8 @@ def judge(
     best_control, beyond = difference_over_best(
         gains[KEPT], {name: gains[name] for name in controls}, ratio, unit=unit, seed=seed
     )
-    power = power_of_interval(beyond, min_effect=min_effect)
-    power = 0.0 if math.isnan(power) else power
     beyond = replace(beyond, n=len(gains[KEPT]))
+    power = find_power(beyond, min_effect=min_effect)
     measured = recurrent and not math.isnan(beyond.value)
     notes = [f"Judged from stage 1 to {stage + 1} of {scores[KEPT].shape[1]}. Best control: {best_control}."]
     if not recurrent:
@@ -188,6 +187,18 @@ def pair_gains(scores: np.ndarray, best: np.ndarray | None, stage: int) -> np.nd
 def share_of_gain(gains: np.ndarray, *, unit: str = GAIN_UNIT, seed: int = 0) -> Effect:
     """Adaptation index: what was gained over what could have been, with its interval over trials; of `pair_gains`."""
     return replace(cluster_bootstrap(gains, ratio, unit=unit, seed=seed), n=len(gains))
+
+
+def find_power(beyond: Effect, *, min_effect: float) -> float:
+    """Chance that an effect of `min_effect` would have been seen, from the width of the interval.
+
+    Where no trial differs from another there is no width: n such trials exclude what befalls more than 3 / n of all
+    (rule of three), and nothing else.
+    """
+    power = power_of_interval(beyond, min_effect=min_effect)
+    if math.isnan(power):
+        return float(beyond.low == beyond.high and 3 / beyond.n < min_effect)
+    return power
 
 
 def _check(scores: np.ndarray, best: np.ndarray | None, judged_stage: int | None) -> int:

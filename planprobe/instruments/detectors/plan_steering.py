@@ -37,11 +37,16 @@ NO_EDIT, TRAINED, RANDOM, WRONG, OTHER, SHUFFLED = "no edit", "trained", *CONTRO
 UNIT = "fraction of levels left by the long way"
 
 
+LEAVING, WHOLE = "until the start is left", "whole episodes"
+CHOICE, FEW, ALL = "for choosing strengths", "few", "all"  # of the random draws; the first are other draws
+
+
 @dataclass(frozen=True)
 class Battery:
     """How many tables stand behind each source.
 
-    num_random: in the report of the arm that is judged; num_random_choice: in choosing strengths, and in other arms.
+    num_random: for the way that is taken on the arm that is judged; num_random_choice: in choosing strengths, in other
+    arms, and for what else an edit does.
     """
 
     num_random: int = 100
@@ -87,29 +92,36 @@ def run(
     half = num_levels // 2
     choice, report = torch.arange(half), torch.arange(half, num_levels)
 
-    scan = [lab.measure(NO_EDIT, "none", 0.0, choice, few=True)]
+    scan = [lab.choose(NO_EDIT, "none", 0.0, choice)]
     for strength in alphas:
-        scan += [lab.measure(TRAINED, each, strength, choice, few=True) for each in ARMS[1:]]
-        scan += [lab.measure(source, arm, strength, choice, few=True) for source in lab.controls]
+        scan += [lab.choose(TRAINED, each, strength, choice) for each in ARMS[1:]]
+        scan += [lab.choose(source, arm, strength, choice) for source in lab.controls]
     best = {source: _best_alpha(scan, source, arm) for source in (TRAINED, *lab.controls)}
 
     alpha = best[TRAINED]
-    told = [lab.measure(NO_EDIT, "none", 0.0, report)]
+    told = [lab.report(NO_EDIT, "none", 0.0, report, judged=False)]
     for each in ARMS[1:]:
-        told += [lab.measure(source, each, alpha, report, few=each != arm) for source in (TRAINED, *lab.controls)]
-    told += [lab.measure(source, arm, best[source], report) for source in lab.controls if best[source] != alpha]
+        told += [lab.report(source, each, alpha, report, judged=each == arm) for source in (TRAINED, *lab.controls)]
+    told += [
+        lab.report(source, arm, best[source], report, judged=True) for source in lab.controls if best[source] != alpha
+    ]
     return _conclude(scan, told, arm, alpha, min_effect, lab)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One arm x source x strength on M levels x D tables; spill (M, D) as `measure_spill`."""
+    """One arm x source x strength on M levels x D tables.
+
+    steered: what it does to the way that is taken. whole: of whole episodes, with what else the edit does, and spill,
+    (M, D) as `measure_spill`; of fewer tables where D is many, None where only the way taken was measured.
+    """
 
     source: str
     arm: str
     alpha: float
     steered: Steered
-    spill: Tensor
+    whole: Steered | None
+    spill: Tensor | None
 
     @property
     def success(self) -> np.ndarray:
@@ -134,22 +146,41 @@ class _Lab:
     def controls(self) -> tuple[str, ...]:
         return CONTROLS if self.other_concept is not None else tuple(name for name in CONTROLS if name != OTHER)
 
-    def measure(self, source: str, arm: str, alpha: float, level_ids: Tensor, *, few: bool = False) -> Measured:
-        edits, tables = self._edits_and_tables(source, arm, few)
-        setting = (self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables)
-        steered = steer_routes(*setting, directions=self.directions, plan=self.plan)
-        spill = measure_spill(*setting, directions=self.directions, plan=self.plan, seed=self.seed)
-        return Measured(source, arm, float(alpha), steered, spill)
+    def choose(self, source: str, arm: str, alpha: float, level_ids: Tensor) -> Measured:
+        """Enough to choose a strength by: few tables, and no more than leaving the start."""
+        return Measured(
+            source, arm, float(alpha), self._steer(source, arm, alpha, level_ids, LEAVING, CHOICE), None, None
+        )
 
-    def _edits_and_tables(self, source: str, arm: str, few: bool) -> tuple[RouteEdits, Tensor]:
+    def report(self, source: str, arm: str, alpha: float, level_ids: Tensor, *, judged: bool) -> Measured:
+        """Whole episodes and the spill, of few random tables; on the judged arm the ways of all random tables too."""
+        whole = self._steer(source, arm, alpha, level_ids, WHOLE, FEW)
+        edits, tables = self._edits_and_tables(source, arm, FEW)
+        spill = measure_spill(
+            self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables, directions=self.directions,
+            plan=self.plan, seed=self.seed,
+        )  # fmt: skip
+        many = judged and source == RANDOM
+        steered = self._steer(source, arm, alpha, level_ids, LEAVING, ALL) if many else whole
+        return Measured(source, arm, float(alpha), steered, whole, spill)
+
+    def _steer(self, source: str, arm: str, alpha: float, level_ids: Tensor, extent: str, draws: str) -> Steered:
+        edits, tables = self._edits_and_tables(source, arm, draws)
+        plan = replace(self.plan, max_steps=self.plan.leave_steps) if extent == LEAVING else self.plan
+        return steer_routes(
+            self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables, directions=self.directions,
+            plan=plan,
+        )  # fmt: skip
+
+    def _edits_and_tables(self, source: str, arm: str, draws: str) -> tuple[RouteEdits, Tensor]:
         vectors, battery = self.directions.vectors, self.battery
         num_squares, convention = self.plan.num_squares, self.directions.convention
         edits = route_edits(self.routes, arm, num_squares=num_squares, convention=convention)
         tables = vectors[None]
         if source == RANDOM:
             # other draws than those that chose the strength
-            number = battery.num_random_choice if few else battery.num_random
-            tables = random_tables(number, vectors.shape[1], seed=2 * self.seed + few)
+            number = battery.num_random if draws == ALL else min(battery.num_random_choice, battery.num_random)
+            tables = random_tables(number, vectors.shape[1], seed=2 * self.seed + (draws == CHOICE))
         elif source == WRONG:
             tables = permuted_tables(vectors, battery.num_wrong, seed=self.seed)
         elif source == OTHER and self.other_concept is not None:
@@ -229,16 +260,29 @@ def _row(half: str, part: Measured, nothing: Measured, trained: Measured | None,
         "num_tables": len(draws), "success": success.value, "success_low": success.low, "success_high": success.high,
         "rise": rise.value, "rise_low": rise.low, "rise_high": rise.high, "rise_p": rise.p,
         "success_p95_of_tables": float(np.quantile(draws, 0.95)), "took_short": _mean(steered.took_short),
-        "route_agreement": _mean(steered.agreement), "whole_route": _mean((steered.agreement == 1).double()),
-        "solved": _mean(steered.solved), "num_steps": _mean(steered.num_steps),
-        "num_steps_if_solved": _mean(steered.num_steps.masked_fill(steered.solved == 0, float("nan"))),
-        "kl_elsewhere_nats": _mean(part.spill), "long_decoded": _mean(steered.long_decoded),
-        "short_decoded": _mean(steered.short_decoded),
+        **_whole_columns(part),
     }  # fmt: skip
     if trained is not None and part.source in CONTROLS:
         over = bootstrap_difference(trained.success, part.success, unit=UNIT, seed=seed)
         row |= {"trained_minus_this": over.value, "trained_minus_this_low": over.low, "trained_minus_this_p": over.p}
     return row
+
+
+def _whole_columns(part: Measured) -> Row:
+    """What whole episodes came to; None in each where only the way that was taken is known."""
+    whole, names = part.whole, ("route_agreement", "whole_route", "solved", "num_steps", "num_steps_if_solved")
+    if whole is None or part.spill is None:
+        return dict.fromkeys(("num_whole_tables", *names, "kl_elsewhere_nats", "long_decoded", "short_decoded"))
+    values = (
+        whole.agreement, (whole.agreement == 1).double(), whole.solved, whole.num_steps,
+        whole.num_steps.masked_fill(whole.solved == 0, float("nan")),
+    )  # fmt: skip
+    return {
+        "num_whole_tables": whole.solved.shape[1],
+        **{name: _mean(value) for name, value in zip(names, values, strict=True)},
+        "kl_elsewhere_nats": _mean(part.spill), "long_decoded": _mean(whole.long_decoded),
+        "short_decoded": _mean(whole.short_decoded),
+    }  # fmt: skip
 
 
 def _mean(values: Tensor) -> float | None:

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from planprobe.core.errors import AddressError
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import BATCH_BOARDS, EnvMaker, Rollout, play
-from planprobe.core.protocols import Env
+from planprobe.core.protocols import Env, HasPlayers
 from planprobe.instruments.hooks import Address, Cache, Edit, Moment, OpenedPolicy, capture, intervene, select_sites
 from planprobe.instruments.steering.directions import PlanDirections
 from planprobe.instruments.steering.route_edits import (
@@ -38,8 +39,9 @@ from planprobe.instruments.steering.route_edits import (
 class Steered:
     """What N levels x D tables came to; (N, D) float64 each.
 
-    took_long, took_short: the first square the agent left for was that of the long, or short, way. agreement: share of
-    the long way's squares visited in their order. solved, num_steps: within `SteeringPlan.step_limits`.
+    took_long, took_short: the first square the agent left for, within `SteeringPlan.leave_steps`, was that of the long,
+    or short, way. agreement: share of the long way's squares visited in their order. solved, num_steps: within
+    `SteeringPlan.step_limits`.
     long_decoded, short_decoded: after the last tick before the first action, share of squares of one way only, beyond
     the edited ones, whose code says the move of that way; nan where there are none, or no read-out.
     """
@@ -59,14 +61,16 @@ class SteeringPlan:
 
     num_squares: edited on each way. steps: clock steps with the edit; None = until the agent has left its start.
     thinking_steps: before the first action, edited too. spare_steps: an episode may take so many more than the long
-    way (in Sokoban, where both ways end at the first push, the rest of the solution too). max_steps: stop sooner, where
-    only the first moves matter. num_boards: in one batch.
+    way (in Sokoban, where both ways end at the first push, the rest of the solution too). leave_steps: within which an
+    agent must leave its start to have taken a way. max_steps: stop sooner, where nothing later matters. num_boards: in
+    one batch.
     """
 
     num_squares: int = 3
     steps: int | None = None
     thinking_steps: int = 0
     spare_steps: int = 6
+    leave_steps: int = 6
     max_steps: int | None = None
     num_boards: int = BATCH_BOARDS
 
@@ -102,11 +106,13 @@ def steer_routes(
         with ExitStack() as stack:
             edit = _make_edit(env, routes.levels, edits, tables, ids, table_ids, directions.site, plan)
             stack.enter_context(intervene(opened, [edit]))
-            cache = read_at and stack.enter_context(capture(opened, read_at, steps=[plan.thinking_steps]))
+            cache = None
+            if read_at is not None:
+                cache = stack.enter_context(capture(opened, read_at, steps=[plan.thinking_steps]))
             longest = int(limits[ids].max())
             rollout = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=longest)
         decoded = _decode(cache, read_at, directions, routes, ids, plan.num_squares)
-        parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids]), *decoded]))
+        parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids], plan.leave_steps), *decoded]))
     outcomes = torch.cat(parts, dim=1).double().view(len(parts[0]), len(level_ids), num_tables)
     return Steered(*outcomes[:, order.argsort()])
 
@@ -157,6 +163,10 @@ def _make_edit(
     shift = tables.new_zeros(len(ids), levels.height * levels.width, tables.shape[2])
     shift.scatter_add_(1, squares.clamp(min=0)[..., None].expand_as(vectors), vectors)
     shift = shift.view(len(ids), levels.height, levels.width, -1).permute(0, 3, 1, 2)
+    if not isinstance(env, HasPlayers):
+        raise AddressError(
+            "an edit ends when the agent leaves its start, and this environment has no `players` to tell."
+        )
     starts = levels.players[ids].to(env.players.device)
     shift = shift.to(starts.device)
 
@@ -171,12 +181,14 @@ def _make_edit(
     return Edit(Address(site), push)
 
 
-def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor) -> tuple[Tensor, ...]:
+def _follow(
+    rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor, leave_steps: int
+) -> tuple[Tensor, ...]:
     """The first five of `Steered`, (B,) each, from the first `limits` (B,) steps of each episode."""
     positions, lengths = rollout.positions.cpu(), rollout.lengths.cpu()
     steps = torch.arange(positions.shape[1]).expand_as(positions)
     positions = positions.gather(1, torch.minimum(steps, limits[:, None]))
-    left = positions != positions[:, :1]
+    left = positions[:, : leave_steps + 1] != positions[:, :1]
     first = positions.gather(1, left.to(torch.uint8).argmax(1, keepdim=True))  # the start, if it was never left
     long = routes.long_route[ids]
     visited = torch.ones(len(ids), dtype=torch.int64)  # squares of the long way passed in order, the start first

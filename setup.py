@@ -31,8 +31,10 @@ class BuildWithAgents(build_py):
 
     def _agent_files(self) -> dict[str, str]:
         """Where to -> where from."""
-        found = [path for name in AGENT_FILES for path in sorted(AGENTS.glob(f"*/{name}"))]
-        return {str(Path(self.build_lib, "planprobe", "_agents", *path.parts[-2:])): str(path) for path in found}
+        found = [path for name in AGENT_FILES for path in sorted(AGENTS.rglob(name))]
+        return {
+            str(Path(self.build_lib, "planprobe", "_agents", path.relative_to(AGENTS))): str(path) for path in found
+        }
 
 
 setup(cmdclass={"build_py": BuildWithAgents})

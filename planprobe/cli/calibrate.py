@@ -100,11 +100,11 @@ def _split_task(name: str) -> tuple[str, int]:
 
 def _check(families: tuple[str, ...]) -> tuple[str, ...]:
     from planprobe.core.errors import UnknownAgentError, unknown_name
-    from planprobe.subjects.organisms import FAMILIES
+    from planprobe.subjects.organisms import FAMILIES, TRAINED
 
     for family in families:
-        if family not in FAMILIES:
-            raise unknown_name("organism", family, FAMILIES, error=UnknownAgentError)
+        if family not in FAMILIES | TRAINED:
+            raise unknown_name("organism", family, FAMILIES | TRAINED, error=UnknownAgentError)
     return families
 
 

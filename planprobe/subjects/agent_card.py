@@ -21,8 +21,7 @@ def write_card(recipe: Recipe, metrics: dict, num_weight_bytes: int, code_versio
     return f"""# {recipe.name}
 
 {_describe_net(recipe.net)}, trained for {metrics["frames"]:,} steps with {recipe.training.algorithm.upper()}
-on {_describe_trials(recipe) if trials else _describe_task(recipe.board_task)}. No planner is written into it; whether
-it plans is for you to find out.
+on {_describe_trials(recipe) if trials else _describe_task(recipe.board_task)}. {_describe_knowledge(recipe)}
 
 - Weights: {num_weight_bytes / 1e3:.0f} kB, float32, safetensors, no code. Training seed {recipe.seed}.
 {_describe_inputs(recipe) if trials else _describe_play(recipe)}
@@ -41,6 +40,29 @@ it plans is for you to find out.
 One network from one seed: a claim about a recipe needs several. A solve rate says nothing about planning. Numbers were
 computed with planprobe {code_version}; other hardware may round differently and flip single episodes.
 """
+
+
+def _describe_knowledge(recipe: Recipe) -> str:
+    """What is known beforehand of how it chooses: nothing of an agent, the answer of an organism."""
+    task, training = recipe.task, recipe.training
+    if training.algorithm == "teach":
+        return (
+            f"It was\ntaught, not rewarded: after every tick, on every square, what the {training.teacher} teacher holds. "
+            "Its policy sees the\nmemory through the read-out of the plan. So it plans, as far as it has learnt to."
+        )
+    if isinstance(task, TaskRecipe) and task.observation == "signpost":
+        return "The best move on\nevery square is shown to it, so that it need not compute anything: it does not plan."
+    if isinstance(task, TaskRecipe) and task.pool:
+        return (
+            f"There are\n{task.pool} of them in all, each with its goal; levels differ in the start alone. A table of "
+            "squares serves it there:\nit does not plan."
+        )
+    if isinstance(task, TaskRecipe) and task.in_sight:
+        return (
+            "The goal lies\nin a straight line from every start, so that going towards what one sees is enough: "
+            "it does not plan."
+        )
+    return "No planner is written into it; whether\nit plans is for you to find out."
 
 
 def _describe_net(net: NetRecipe) -> str:

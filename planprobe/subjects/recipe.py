@@ -21,7 +21,7 @@ from planprobe.core.errors import RecipeError, unknown_name
 from planprobe.subjects.envs.trial_catalog import TRIAL_KINDS, TrialTask, trial_class
 from planprobe.subjects.envs.trial_inputs import Inputs
 
-ALGORITHMS = ("ppo", "impala")
+ALGORITHMS = ("ppo", "impala", "teach")
 BOARD_TASKS = ("maze", "sokoban", "boxoban")
 
 
@@ -33,7 +33,9 @@ class TaskRecipe:
     included. Until `warm_up_frames` frames are seen, boards are `warm_up_size` (size-free heads only) with
     `warm_up_boxes`: easier, and several times cheaper a frame. num_boxes, braid: inclusive ranges.
     num_levels: size of the training bank. time_limit: drawn per episode.
-    end_when_lost: see `Sokoban`; in training alone. near_fraction, max_walk: see `Maze`. thinking_steps,
+    end_when_lost: see `Sokoban`; in training alone. near_fraction, max_walk, in_sight: see `Maze`; in_sight holds of
+    every split. pool: mazes alone: there are so many layouts, each with its goal, and all splits are made of them, with
+    other starts (0: a split's own, as many as asked for). thinking_steps,
     thinking_fraction: see `BoardEnv`. observation: 'planes', 'rgb' or, for mazes, 'signpost': see `envs.signpost`.
     """
 
@@ -50,6 +52,8 @@ class TaskRecipe:
     end_when_lost: bool = False
     near_fraction: float = 0.0
     max_walk: int = 20
+    in_sight: bool = False
+    pool: int = 0
     thinking_steps: tuple[int, int] = (0, 0)
     thinking_fraction: float = 1.0
     noop: bool = False
@@ -82,7 +86,9 @@ class NetRecipe:
 
 @dataclass(frozen=True)
 class TrainingRecipe:
-    """How it is trained. algorithm: 'ppo' or 'impala' (V-trace).
+    """How it is trained. algorithm: 'ppo', 'impala' (V-trace) or 'teach': no reward, but a `teacher`
+    (`training.teachers`) that tells what to hold on every square after every tick; change_fraction: chance before each
+    step that a wall of a board opens or closes while it is taught.
 
     frames: environment steps over all boards. unroll: steps between updates, the length of back-propagation through
     time. lr, entropy: start and end of a linear schedule over the first `anneal_frames` frames (0: over all of them).
@@ -111,6 +117,8 @@ class TrainingRecipe:
     reward_scale: float = 1.0
     reset_memory: bool = False
     predict_weight: float = 0.0
+    teacher: str = ""
+    change_fraction: float = 0.0
     eval_every: int = 500_000
     num_eval_levels: int = 256
     checkpoint_every: int = 100_000

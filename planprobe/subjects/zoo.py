@@ -75,7 +75,8 @@ def find_twin(agent: Agent) -> str | None:
         task = recipe.task
         if not isinstance(task, TaskRecipe):
             return task, recipe.inputs
-        return (task.kind, task.size, task.num_boxes, task.braid, task.difficulty, task.observation, task.noop)
+        levels = (task.kind, task.size, task.num_boxes, task.braid, task.difficulty, task.pool, task.in_sight)
+        return (*levels, task.observation, task.noop)
 
     recipes = [load_recipe(agents_folder() / name / RECIPE_FILE) for name in list_agents()]
     twins = [each for each in recipes if each.net.kind in MEMORYLESS and seen(each) == seen(agent.recipe)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +22,34 @@ from planprobe.core.records import Effect, Row
 from planprobe.core.store import write_json
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
-from planprobe.subjects.organisms import FAMILIES, make_organism
+from planprobe.subjects.organisms import FAMILIES, TRAINED, make_organism
 from planprobe.subjects.organisms.families import BOARDS, PLANS, named_task
+from planprobe.subjects.organisms.trained import trained_seeds
 from planprobe.subjects.recipe import Recipe
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.rates import DetectorRates, Rates, save_rates
+from planprobe.verdict.results import finite
 from planprobe.verdict.study import take_evidence
 
 CASES_FOLDER, RATES_NAME = "cases", "calibration.json"
-TYPES = {
-    "parallel sweep": "parallel sweep",
-    "serial rollout": "serial or sampled",
-    "sampled worlds": "serial or sampled",
-}
-
-_PLANNERS = ("wavefront", "one-shot", "short-sighted", "rollout", "sampler")
+_TAUGHT = ("taught", "taught-serial")
+_PLANNERS = ("wavefront", "one-shot", "short-sighted", "rollout", "sampler", *_TAUGHT)
 TRUE_OF = {
     "D1": _PLANNERS,
-    "D2": ("wavefront", "one-shot", "short-sighted", "rollout"),
-    "D3": ("rollout",),
+    "D2": ("wavefront", "one-shot", "short-sighted", "rollout", *_TAUGHT),
+    "D3": ("rollout", "taught-serial"),
     "D4": (*_PLANNERS, "bystander"),
+    "D5": (*_PLANNERS, "bystander"),
+    "D6": ("rollout", *_TAUGHT),
     "D7": _PLANNERS,
-    "D10": ("wavefront", "short-sighted", "rollout", "sampler"),
+    "D9": _PLANNERS,
+    "D10": ("wavefront", "short-sighted", "rollout", "sampler", *_TAUGHT),
 }
 """Families of which a detector's claim is true, from how they are built (see each organism's own text)."""
-SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot",)}
+SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot", "signpost")}
 """Families about which it says nothing: a sampler needs more draws for both reasons at once, and a one-shot planner may
-still be at its first plan when the board changes."""
+still be at its first plan when the board changes; signposts show the way on the changed board too. D9 is asked only
+where a plan was read (D4), so that its negative cases are bystanders."""
 
 
 @dataclass(frozen=True)
@@ -92,13 +93,12 @@ def calibration_cases(
     for kind, _ in tasks:
         if kind not in BOARDS:
             raise unknown_name("task", kind, BOARDS, where="a calibration", error=RecipeError)
-    wanted = tuple(families) or tuple(FAMILIES)
+    wanted = tuple(families) or (*FAMILIES, *TRAINED)
     cases = [
         Case(family, kind, named_task(kind, size).size, seed)
         for kind, size in tasks
         for family in wanted
-        if kind in FAMILIES[family].tasks
-        for seed in seeds
+        for seed in _seeds_of(family, kind, size, seeds)
     ]
     if not cases:
         raise RecipeError(
@@ -108,10 +108,18 @@ def calibration_cases(
     return cases
 
 
+def _seeds_of(family: str, kind: str, size: int, seeds: Iterable[int]) -> Iterable[int]:
+    """Those asked for, of a family that is built for the task; all that there are of one that was trained on it."""
+    if family in TRAINED:
+        return trained_seeds(family, kind, named_task(kind, size).size)
+    return seeds if kind in FAMILIES[family].tasks else ()
+
+
 def judge_case(case: Case, budget: str) -> JudgedCase:
     """Run the battery on one organism."""
     organism = make_organism(case.family, named_task(case.task, case.size), case.seed)
-    agent = Agent(case.name, organism.policy, Recipe(name=case.name, task=organism.task))
+    built = Agent(case.name, organism.policy, Recipe(name=case.name, task=organism.task))
+    agent = replace(organism.agent, name=case.name) if organism.agent else built
     verdict = take_evidence(agent, get_budget(budget)).verdict
     rows: list[Row] = [
         {
@@ -170,7 +178,7 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
         detectors=detectors,
         verdict_right=_share(each.reading == each.answer for each in judged),
         called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
-        type_right=_share(TYPES.get(each.kind) == each.planning_type for each in said_plans),
+        type_right=_share(each.kind == each.planning_type for each in said_plans),
     )
 
 
@@ -214,7 +222,7 @@ def _share(outcomes: Iterable[bool]) -> Effect | None:
 
 def _judge_and_save(case: Case, budget: str, folder: Path) -> str:
     judged = judge_case(case, budget)
-    write_json(folder / f"{case.name}.json", {"key": _key(case, budget), **asdict(judged)})
+    write_json(folder / f"{case.name}.json", finite({"key": _key(case, budget), **asdict(judged)}))
     return case.name
 
 
@@ -237,4 +245,5 @@ def _load_case(folder: Path, case: Case) -> JudgedCase:
 
 def _read_case(document: dict[str, Any]) -> JudgedCase:
     values = {key: value for key, value in document.items() if key != "key"}
-    return JudgedCase(**(values | {"case": Case(**values["case"])}))
+    values["case"] = Case(**values["case"])
+    return JudgedCase(**values)

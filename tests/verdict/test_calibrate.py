@@ -9,7 +9,7 @@ import pytest
 from verdict_sample import SOLVES, evidence
 
 from planprobe.core.errors import OutputError, RecipeError
-from planprobe.subjects.organisms import FAMILIES
+from planprobe.subjects.organisms import FAMILIES, TRAINED
 from planprobe.verdict import calibrate as calibration
 from planprobe.verdict.calibrate import (
     SILENT_ABOUT,
@@ -64,7 +64,7 @@ def test_rates_counted_by_hand():
 
 
 def test_truth_is_known_for_every_family_and_detector():
-    on_boards = {name for name, family in FAMILIES.items() if "maze" in family.tasks}
+    on_boards = {name for name, family in (FAMILIES | TRAINED).items() if "maze" in family.tasks}
     for detector, families in TRUE_OF.items():
         assert set(families) <= on_boards
         assert not set(families) & set(SILENT_ABOUT.get(detector, ()))
@@ -77,7 +77,7 @@ def test_cases_are_every_family_of_a_task():
     cases = calibration_cases(tasks=[("maze", 9), ("sokoban", 7)], seeds=(3, 4))
     assert len({case.name for case in cases}) == len(cases)
     assert {case.family for case in cases if case.task == "sokoban"} < {case.family for case in cases}
-    assert {case.seed for case in cases} == {3, 4}
+    assert {case.seed for case in cases if case.family in FAMILIES} == {3, 4}
 
 
 def test_a_calibration_of_nothing_is_refused():
@@ -138,6 +138,8 @@ def test_a_verdict_is_final_only_where_every_detector_has_rates():
 
 def test_one_organism_goes_through_the_whole_battery():
     found = calibration.judge_case(Case("wavefront", "maze", 9, 0), "smoke")
-    assert [row["detector"] for row in found.rows] == ["D7", "D10", "D1", "D2", "D3", "D4"]
+    assert [row["detector"] for row in found.rows if row["detector"] != "D9"] == [
+        "D7", "D10", "D1", "D2", "D3", "D4", "D5", "D6"
+    ]  # fmt: skip
     assert (found.answer, found.kind) == ("plans", "parallel sweep")
     assert found.solve_rate > 0.8

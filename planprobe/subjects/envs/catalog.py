@@ -18,7 +18,7 @@ from planprobe.core.grid import COLUMN_OFFSETS, ROW_OFFSETS, TARGET, WALL
 from planprobe.core.levels import LevelSet
 from planprobe.core.rng import draw_below
 from planprobe.subjects.envs.board_env import BoardEnv
-from planprobe.subjects.envs.distance import distance_maps, optimal_action_mask
+from planprobe.subjects.envs.distance import distance_maps, optimal_action_mask, squares_in_sight
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.generate_sokoban import generate_sokoban
 from planprobe.subjects.envs.maze import Maze
@@ -34,6 +34,7 @@ HARDER_SETS = {"maze": ("far",), "sokoban": ("medium",), "boxoban": ("medium",)}
 
 TINY_MAZE = 7  # 3 x 3 cells: too few layouts to ask for distinct ones, and nothing on them is far
 _FAR_SEED = 4
+_START = 451  # stream of the counter-based draws
 
 
 @lru_cache(maxsize=8)
@@ -43,10 +44,7 @@ def task_levels(task: TaskRecipe, split: str, num_levels: int) -> LevelSet:
         raise unknown_name("split", split, SPLITS, error=RecipeError)
     seed = LEVEL_SEEDS[split]
     if task.kind == "maze":
-        distinct = task.size > TINY_MAZE
-        return generate_mazes(
-            num_levels, size=task.size, braid=task.braid, seed=seed, split=split, distinct_layouts=distinct
-        )
+        return _maze_levels(task, split, num_levels)
     if task.kind == "sokoban":
         return generate_sokoban(num_levels, size=task.size, num_boxes=task.num_boxes, seed=seed, split=split)
     if task.kind == "boxoban":
@@ -106,6 +104,29 @@ def wrong_moves(distance: Tensor) -> Tensor:
     return torch.stack(ahead, dim=1) & (distance >= 0)[:, None] & ~optimal_action_mask(distance)
 
 
+def _maze_levels(task: TaskRecipe, split: str, num_levels: int) -> LevelSet:
+    """Mazes of a split, with the starts that the task asks for."""
+    source = "train" if task.pool else split
+    levels = generate_mazes(
+        task.pool or num_levels, size=task.size, braid=task.braid, seed=LEVEL_SEEDS[source], split=source,
+        distinct_layouts=task.size > TINY_MAZE,
+    )  # fmt: skip
+    if not (task.pool or task.in_sight):
+        return levels
+    ids = torch.arange(num_levels)
+    boards = levels.boards[ids % len(levels)]
+    walls, goals = (boards & WALL) != 0, ((boards & TARGET) != 0).flatten(1).to(torch.uint8).argmax(1)
+    squares = squares_in_sight(walls, goals) if task.in_sight else distance_maps(walls, goals) > 0
+    starts = _draw_start(squares.flatten(1), LEVEL_SEEDS[split], _START, ids)
+    return LevelSet(boards, starts, f"maze{task.size}/{split}")
+
+
+def _draw_start(squares: Tensor, seed: int, *counters: Tensor | int) -> Tensor:
+    """One of the squares marked in (N, H*W) bool, (N,)."""
+    ranks = draw_below(squares.sum(1), seed, *counters)
+    return (squares.cumsum(1) > ranks[:, None]).to(torch.uint8).argmax(1)
+
+
 def _harder_task(task: TaskRecipe) -> TaskRecipe:
     most = task.num_boxes[1] + 1
     return replace(task, num_boxes=(most, most), difficulty="medium")
@@ -121,9 +142,7 @@ def _far_mazes(task: TaskRecipe, num_levels: int) -> LevelSet:
         if len(far) == num_levels:
             break
         pool_size *= 2
-    squares = squares[far]
-    ranks = draw_below(squares.sum(1), _FAR_SEED, far)
-    starts = (squares.cumsum(1) > ranks[:, None]).to(torch.uint8).argmax(1)
+    starts = _draw_start(squares[far], _FAR_SEED, far)
     return LevelSet(pool.boards[far], starts, f"maze{task.size}/far")
 
 
@@ -131,7 +150,7 @@ def make_env(
     task: TaskRecipe, levels: LevelSet, num_boards: int, *, training: bool, seed: int = 0, device: str = "cpu"
 ) -> BoardEnv:
     """An environment on `levels`: in training with drawn limits, starts and thinking steps, else each level as is."""
-    options: dict = {"num_boards": num_boards, "seed": seed, "device": device, "noop": task.noop}
+    options: dict[str, Any] = {"num_boards": num_boards, "seed": seed, "device": device, "noop": task.noop}
     options["observation"] = task.observation
     options["time_limit"] = task.time_limit if training else task.eval_time_limit
     options["autoreset"] = training
@@ -140,7 +159,9 @@ def make_env(
     if task.kind == "maze":
         if training:
             options |= {"redraw": True, "near_fraction": task.near_fraction, "max_walk": task.max_walk}
+            options |= {"in_sight": task.in_sight, "keep_goals": task.pool > 0}
         if task.observation == SIGNPOST:
-            return SignpostMaze(levels, **(options | {"observation": "planes"}))
+            options["observation"] = "planes"
+            return SignpostMaze(levels, **options)
         return Maze(levels, **options)
     return Sokoban(levels, end_when_lost=training and task.end_when_lost, **options)

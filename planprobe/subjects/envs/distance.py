@@ -56,6 +56,22 @@ def optimal_action_mask(distance: Tensor) -> Tensor:
     return (neighbours == distance[:, None] - 1) & (distance > 0)[:, None]
 
 
+def squares_in_sight(walls: Tensor, goals: Tensor) -> Tensor:
+    """Squares from which one can walk straight to the goal, the goal itself left out, (N, H, W) bool.
+
+    Args: as `distance_maps`; the edge of every board must be wall.
+    """
+    _check_squares(walls, goals)
+    goal = torch.zeros_like(walls).flatten(1).scatter(1, goals[:, None], True).view_as(walls)
+    seen = torch.zeros_like(walls)
+    for shift, axis in ((-1, 1), (1, 1), (-1, 2), (1, 2)):
+        ahead = goal
+        for _ in range(max(walls.shape[1:]) - 3):
+            ahead = ahead.roll(shift, axis) & ~walls
+            seen |= ahead
+    return seen
+
+
 def _spread(wave: Tensor) -> Tensor:
     """The wave and its four neighbours, (N, H, W) uint8."""
     out = wave.clone()

@@ -9,6 +9,7 @@ from planprobe.core.grid import NUM_MOVES, TARGET, WALL
 from planprobe.core.levels import LevelSet
 from planprobe.core.rng import draw_below, draw_uniform
 from planprobe.subjects.envs.board_env import DRAW_GOAL, DRAW_START, DRAW_WALK, BoardEnv
+from planprobe.subjects.envs.distance import squares_in_sight
 
 STEP_REWARD, GOAL_REWARD = -0.1, 10.0
 
@@ -20,6 +21,7 @@ class Maze(BoardEnv):
     near_fraction: share of redrawn starts that lie a random walk of 1..`max_walk` steps from the goal (easy ones, so
         that an untrained agent meets the goal at all); the rest are uniform over the free squares.
     keep_goals: redraw the start alone; the goal is the level's own.
+    in_sight: draw starts from which one can walk straight to the goal.
     Reward: -0.1 a step, +10 at the goal.
     """
 
@@ -34,10 +36,11 @@ class Maze(BoardEnv):
         near_fraction: float = 0.0,
         max_walk: int = 20,
         keep_goals: bool = False,
+        in_sight: bool = False,
         **options,
     ) -> None:
         super().__init__(levels, num_boards, **options)
-        self.keep_goals = keep_goals
+        self.keep_goals, self.in_sight = keep_goals, in_sight
         self.redraw, self.near_fraction, self.max_walk = redraw, near_fraction, max_walk
 
     def _move(self, actions: Tensor, active: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -61,7 +64,10 @@ class Maze(BoardEnv):
             goals = (self.cells[ids] & TARGET).argmax(1)
         else:
             goals = _pick(free, draw_below(free.sum(1), self.seed, DRAW_GOAL, ids, episodes))
-        others = free.scatter(1, goals[:, None], False)
+        if self.in_sight:
+            others = squares_in_sight(~free.view(-1, self.height, self.width), goals).flatten(1)
+        else:
+            others = free.scatter(1, goals[:, None], False)
         starts = _pick(others, draw_below(others.sum(1), self.seed, DRAW_START, ids, episodes))
         near = draw_uniform(self.seed, DRAW_WALK, ids, episodes) < self.near_fraction
         starts = torch.where(near, self._walk(free, goals, ids, episodes), starts)

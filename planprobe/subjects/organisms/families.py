@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,9 @@ from planprobe.subjects.envs.trial_catalog import trial_class
 from planprobe.subjects.organisms.base import Style, draw_style
 from planprobe.subjects.organisms.untrained import make_untrained
 from planprobe.subjects.recipe import TaskRecipe
+
+if TYPE_CHECKING:
+    from planprobe.subjects.agent import Agent
 
 PLANS, UNUSED, ADAPTS, DOES_NOT_PLAN = (
     "plans", "plan present but unused", "adapts without planning", "does not plan",
@@ -63,9 +66,24 @@ FAMILIES = {
 }
 
 
+TRAINED_SIZE = 9
+TRAINED = {
+    family.name: family
+    for family in (
+        Family("signpost", DOES_NOT_PLAN, NO_TYPE, ("maze",)),
+        Family("memorised", DOES_NOT_PLAN, NO_TYPE, ("maze",)),
+        Family("no-use", DOES_NOT_PLAN, NO_TYPE, ("maze",)),
+        Family("taught", PLANS, SWEEP, ("maze",)),
+        Family("taught-serial", PLANS, SERIAL, ("maze",)),
+    )
+}
+"""Families whose weights come from gradient descent, for one size of board and a few seeds: see `organisms.trained`."""
+
+
 @dataclass(frozen=True)
 class Organism:
-    """One organism with its answer. policy, task: what an agent is made of; see `agent.Agent`."""
+    """One organism with its answer. policy, task: what an agent is made of; see `agent.Agent`. agent: the whole of it
+    where it was trained, None where it was built."""
 
     policy: Policy
     family: str
@@ -73,6 +91,7 @@ class Organism:
     seed: int
     answer: str
     kind: str
+    agent: Agent | None = None
 
     @property
     def name(self) -> str:
@@ -82,12 +101,16 @@ class Organism:
 def make_organism(family: str, task: Any, seed: int = 0, *, levels: Sequence[LevelSet] | None = None) -> Organism:
     """Build one organism; the same arguments give the same one bit for bit.
 
-    Args: task: `TaskRecipe` of a maze or of one-box Sokoban, or the options of a task with trials. levels: what tables
-        know, in place of `known_levels(task)`.
+    Args: task: `TaskRecipe` of a maze or of one-box Sokoban, or the options of a task with trials; a trained organism
+        has its own, and only the size is asked for. levels: what tables know, in place of `known_levels(task)`.
     Raises: UnknownAgentError (no such family); RecipeError (a family that has none for this task).
     """
+    if family in TRAINED and task.kind == "maze":
+        from planprobe.subjects.organisms.trained import load_trained
+
+        return load_trained(family, task.size, seed)
     if family not in FAMILIES:
-        raise unknown_name("organism", family, FAMILIES, error=UnknownAgentError)
+        raise unknown_name("organism", family, [*FAMILIES, *TRAINED], error=UnknownAgentError)
     about = FAMILIES[family]
     if task.kind not in about.tasks:
         raise RecipeError(
@@ -106,11 +129,11 @@ def named_task(kind: str, size: int = 0) -> Any:
     """The task of an organism's name, its options at their defaults; size 0: the default one. Sokoban has one box."""
     if kind not in TASK_KINDS:
         raise unknown_name("task", kind, TASK_KINDS, where="organisms", error=RecipeError)
-    sizes = {"size": size} if size else {}
+    if kind == "sokoban":
+        return TaskRecipe(size=size or 7, kind=kind)
+    sizes: dict[str, Any] = {"size": size} if size else {}
     if kind == "maze":
         return TaskRecipe(**sizes)
-    if kind == "sokoban":
-        return TaskRecipe(**({"size": 7} | sizes), kind=kind)
     return trial_class(kind)(**sizes, **({"view": "full"} if kind == "maze-trial" else {}))
 
 

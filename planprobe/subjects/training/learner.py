@@ -30,8 +30,7 @@ class Learner:
         Raises: TrainingDivergedError (loss or gradient is not finite; the weights are those before this batch's step).
         """
         recipe = self.recipe
-        for group in self.optimizer.param_groups:
-            group["lr"] = _schedule(recipe.lr, done_fraction)
+        self._set_rate(done_fraction)
         entropy_weight = _schedule(recipe.entropy, done_fraction)
         advantages, targets = self._returns(batch)
         totals: dict[str, Tensor] = {}
@@ -44,6 +43,10 @@ class Learner:
                     totals[name] = totals.get(name, 0) + value.detach()
         count = recipe.epochs * recipe.num_minibatches
         return {name: round(float(value) / count, 5) for name, value in totals.items()}
+
+    def _set_rate(self, done_fraction: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = _schedule(self.recipe.lr, done_fraction)
 
     def _returns(self, batch: Batch) -> tuple[Tensor, Tensor]:
         recipe = self.recipe

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from planprobe.subjects.nets.lstm_cell import compile_cell
 from planprobe.subjects.recipe import Recipe, recipe_to_toml
 from planprobe.subjects.training.collect import Batch, Collector
 from planprobe.subjects.training.learner import Learner
+from planprobe.subjects.training.teach import LessonCollector, TaughtLearner
 from planprobe.subjects.training.worlds import is_warming_up, make_shape_env, make_training_env, validate
 
 RESUME_FILE, LOG_FILE, RECIPE_FILE = "resume.safetensors", "log.jsonl", "recipe.toml"
@@ -74,10 +76,14 @@ class Trainer:
         self.frames, self.recent_solve_rate, self._next_eval = 0, 0.0, training.eval_every
         self._next_checkpoint = training.checkpoint_every
         self.recent_returns: list[float] = []
-        self.net = make_net_for(recipe.net, make_shape_env(recipe)).to(device).to(memory_format=torch.channels_last)
+        net = make_net_for(recipe.net, make_shape_env(recipe)).to(device)
+        self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - a stub lacks it
         if initial_weights is not None:
             load_strictly(self.net, initial_weights, where="initial weights")
-        self.learner = Learner(self.net, training, seed=recipe.seed, bf16=bf16)
+        if training.algorithm == "teach":
+            self.learner: Learner = TaughtLearner(self.net, training, seed=recipe.seed)
+        else:
+            self.learner = Learner(self.net, training, seed=recipe.seed, bf16=bf16)
         self.collector = self._make_collector()
         self._open_folder(resume)
 
@@ -135,9 +141,12 @@ class Trainer:
         """Play on tasks that training does not show; see `worlds.validate`."""
         return validate(self.net, self.recipe, device=self.device)
 
-    def _make_collector(self) -> Collector:
+    def _make_collector(self) -> Any:
         """A fresh environment on the boards that the present frame count asks for."""
         training, env = self.recipe.training, make_training_env(self.recipe, frames=self.frames, device=self.device)
+        if training.algorithm == "teach":
+            lesson = {"teacher": training.teacher, "change_fraction": training.change_fraction}
+            return LessonCollector(self.net, env, seed=self.recipe.seed, **lesson)
         options = {"reset_memory": training.reset_memory, "reward_scale": training.reward_scale}
         return Collector(self.net, env, seed=self.recipe.seed, **options)
 

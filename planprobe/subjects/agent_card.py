@@ -47,7 +47,7 @@ def _describe_knowledge(recipe: Recipe) -> str:
     task, training = recipe.task, recipe.training
     if training.algorithm == "teach":
         return (
-            f"It was\ntaught, not rewarded: after every tick, on every square, what the {training.teacher} teacher holds. "
+            f"It was\ntaught, not rewarded: after each tick, on each square, what a {training.teacher} holds. "
             "Its policy sees the\nmemory through the read-out of the plan. So it plans, as far as it has learnt to."
         )
     if isinstance(task, TaskRecipe) and task.observation == "signpost":

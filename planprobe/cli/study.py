@@ -103,6 +103,8 @@ def _print(verdict: Verdict, out: Path) -> None:
         if lines:
             print(f"{title}:")
             print("".join(f"  - {line}\n" for line in lines))
+    if verdict.selection:
+        print(f"Selection or control? {verdict.selection}\n")
     say(f"Report: {out / REPORT_FILE}")
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Row = dict[str, float | int | str | bool | None]
+Row = dict[str, Any]
+"""One row of a table: a number, text, bool or None by column. Who reads a column knows what it holds."""
+
 Outcome = Literal["supported", "refuted", "inconclusive"]
 
 
@@ -60,7 +62,9 @@ class Verdict:
     reading: 'plans', 'plan present but unused', 'adapts without planning', 'does not plan' or 'cannot say'.
     calibrated: whether error rates of the criteria were measured on organisms; else the reading is provisional.
     reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions.
-    planning_type: 'parallel sweep', 'serial or sampled', or 'not determined'; it says how, if the agent plans.
+    planning_type: 'parallel sweep', 'serial rollout', 'sampled worlds', 'serial or sampled', or 'not determined'; it
+    says how, if the agent plans. selection: does it choose among candidate plans by an objective, or does the world
+    alone correct it; sentences.
     """
 
     agent: str
@@ -71,6 +75,7 @@ class Verdict:
     evidence: list[Evidence]
     provenance: dict[str, Any]
     planning_type: str = "not determined"
+    selection: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,8 +8,10 @@
 | does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |
 | cannot say | anything else |
 
-Type: a parallel sweep where time grows with distance (D2) and not with candidates (D3 refuted); serial or sampled where
-it grows with candidates.
+Type: a parallel sweep where time grows with distance (D2) and not with candidates (D3 refuted), and the way is not come
+upon forward, square after square (D6). Where time grows with candidates: a serial rollout if the way is come upon along
+itself (D6 supported), sampled worlds if whole ways take turns (D6), and otherwise one of the two. Whole ways that take
+turns are the sign of samples whatever D3 says: a sampler needs more draws for more ways, but may have its lucky ones.
 
 'Plan present but unused' is asked for before 'does not plan': an agent that carries a plan beside a policy which never
 reads it is flat in D1 and D7 too, and D4 is what tells it from one without a plan. Where thinking helps (D1) but the
@@ -25,6 +27,7 @@ from typing import Any
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
 from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
 from planprobe.verdict.rates import Rates
+from planprobe.verdict.selection import answer_selection, ways_alternate
 
 NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
 UNDETERMINED = "not determined"
@@ -55,16 +58,16 @@ def judge(
     Returns: a Verdict whose reasons are in the order of weight, with a last reason that starts with 'leaning:' where
     the reading is 'cannot say'. `calibrated` only if every detector behind it has measured error rates.
     """
-    found = {item.detector: outcome_of(item, solve_rate) for item in evidence}
+    found: dict[str, Outcome] = {item.detector: outcome_of(item, solve_rate) for item in evidence}
     reading = _read(found)
     ordered = sorted(evidence, key=lambda item: _weight(item.detector))
     reasons = [_reason(item, found[item.detector], rates) for item in ordered]
     calibrated = rates is not None and rates.cover(found)
     if solve_rate.value < MIN_SOLVE_RATE.value:
         reasons.insert(0, _training_failure(solve_rate))
-    planning_type = _planning_type(found)
+    planning_type = _planning_type(found, evidence)
     if planning_type != UNDETERMINED:
-        reasons.append(f"Type, if it plans: {planning_type} (D2, D3).")
+        reasons.append(f"Type, if it plans: {planning_type} (D2, D3, D6).")
     if reading == "cannot say":
         reasons.append(f"{LEANING}{_leaning(found)}")
     return Verdict(
@@ -76,6 +79,7 @@ def judge(
         evidence=list(ordered),
         provenance=provenance or {},
         planning_type=planning_type,
+        selection=answer_selection(found, evidence),
     )
 
 
@@ -108,10 +112,8 @@ def outcome_of(item: Evidence, solve_rate: Effect) -> Outcome:
 
 
 def num_random_directions(item: Evidence) -> int:
-    """How many random directions stand behind the reported levels of D7; 0 where its rows do not say."""
-    tables = [
-        row["num_tables"] for row in item.rows if row["half"] == "report" and row["source"] == "random directions"
-    ]
+    """How many random directions stand behind the judged arm of D7; 0 where its rows do not say."""
+    tables = [row["num_tables"] for row in item.rows if row["judged"] and row["source"] == "random directions"]
     return min(tables, default=0)
 
 
@@ -134,10 +136,16 @@ def _read(found: dict[str, Outcome]) -> str:
     return "cannot say"
 
 
-def _planning_type(found: dict[str, Outcome]) -> str:
+def _planning_type(found: dict[str, Outcome], evidence: Sequence[Evidence]) -> str:
+    in_order, alternate = found.get("D6") == "supported", ways_alternate(evidence)
+    forward = in_order and any(item.detector == "D6" and item.effect.value > 0 for item in evidence)
     if found.get("D3") == "supported":
-        return "serial or sampled"
-    if found.get("D2") == "supported" and found.get("D3") == "refuted":
+        if in_order and not alternate:
+            return "serial rollout"
+        return "sampled worlds" if alternate and not in_order else "serial or sampled"
+    if alternate and not in_order:
+        return "sampled worlds"
+    if found.get("D2") == "supported" and found.get("D3") == "refuted" and not forward:
         return "parallel sweep"
     return UNDETERMINED
 

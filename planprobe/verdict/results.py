@@ -74,7 +74,8 @@ def load_results(folder: str | Path) -> Results:
     tables = {path.stem: read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
     evidence = [evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
     keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance", "planning_type")
-    return Results(Verdict(**{key: document[key] for key in keys}, evidence=evidence), tables)
+    optional = {"selection": document.get("selection", "")}
+    return Results(Verdict(**{key: document[key] for key in keys}, **optional, evidence=evidence), tables)
 
 
 def evidence_rows(evidence: Sequence[Evidence]) -> list[Row]:

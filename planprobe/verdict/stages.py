@@ -13,19 +13,29 @@ from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors import (
     candidate_law,
     decodable_plan,
+    decoding_order,
     distance_law,
+    necessity,
+    plan_refinement,
     plan_steering,
     revaluation,
     thinking_gain,
 )
-from planprobe.instruments.hooks import OpenedPolicy
+from planprobe.instruments.erasure.erased_play import Trial
+from planprobe.instruments.erasure.erasure import fit_erasure
+from planprobe.instruments.erasure.targets import concept_target
+from planprobe.instruments.hooks import OpenedPolicy, open_policy
 from planprobe.instruments.probes.table import ProbeTable, probe_table
+from planprobe.instruments.probes.tick_reads import read_ticks, record_thinking
 from planprobe.instruments.steering.directions import PlanDirections, probe_directions, wall_directions
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.criteria import (
     CANDIDATE_LAW,
     DECODABLE_PLAN,
+    DECODING_ORDER,
     DISTANCE_LAW,
+    NECESSITY,
+    PLAN_REFINEMENT,
     PLAN_STEERING,
     REVALUATION,
     THINKING_GAIN,
@@ -137,6 +147,65 @@ def choose_directions(table: ProbeTable) -> PlanDirections:
     return probe_directions(probe.weights, probe.biases, site=_at_every_tick(str(best["site"])), convention=CONVENTION)
 
 
+def follow_ticks(
+    opened: OpenedPolicy,
+    directions: PlanDirections,
+    material: Material,
+    budget: Budget,
+    *,
+    random_policies: list[Policy],
+) -> list[Evidence]:
+    """D5 and D6, at every tick of the site that D4 chose, on the frozen first observation of hard levels."""
+    levels = material.hard_levels[: budget.num_tick_levels]
+    others = {f"random_weights_{number}": open_policy(policy) for number, policy in enumerate(random_policies[:1])}
+    thinking = record_thinking(
+        opened, material.make_env, levels, PLAN_CONCEPT, directions.site, thinking_steps=budget.judged_steps,
+        others=others,
+    )  # fmt: skip
+    reads = read_ticks(thinking, seed=budget.seed)
+    options = {"recurrent": bool(opened.initial_state(1, (levels.height, levels.width))), "seed": budget.seed}
+    return [
+        plan_refinement.run(reads, min_effect=PLAN_REFINEMENT.value, **options),
+        decoding_order.run(reads, min_effect=DECODING_ORDER.value, **options),
+    ]
+
+
+def erase_plan(
+    opened: OpenedPolicy,
+    material: Material,
+    budget: Budget,
+    plan: Evidence,
+    *,
+    on_progress: ProgressCallback | None = None,
+) -> Evidence | None:
+    """D9, at the memory of the last tick of each step, which is what the policy reads and the next step goes on with.
+
+    Mazes: by first moves after thinking; other tasks: by solving, where the budget has room for it, else None. Asked
+    only where a plan was read (D4): what is erased elsewhere is whatever the labels go with, such as the goal's square,
+    and missing that is no need of a plan.
+    """
+    first_moves = material.first_moves
+    if plan.outcome != "supported" or (first_moves is None and not budget.erase_episodes):
+        return None
+    erasure = fit_erasure(
+        opened, material.make_env, material.probe_levels, concept_target(PLAN_CONCEPT), sites=_last_tick(opened),
+        sweeps=1, per_level=budget.states_per_level, seed=budget.seed,
+    )  # fmt: skip
+    number = budget.num_erased_levels
+    if first_moves is not None and material.first_move_levels is not None:
+        trial = Trial(
+            material.make_first_step_env, material.first_move_levels[:number], first_moves[:number],
+            thinking_steps=budget.judged_steps, max_steps=1,
+        )  # fmt: skip
+        measure = "first_move_thought"
+    else:
+        trial, measure = Trial(material.make_env, material.levels[:number]), "solved"
+    return necessity.run(
+        opened, trial, erasure, min_effect=NECESSITY.value, measure=measure, num_random=budget.num_erased_draws,
+        seed=budget.seed, on_progress=on_progress and (lambda share: on_progress(share, "D9 necessity")),
+    )  # fmt: skip
+
+
 def steer_plan(
     opened: OpenedPolicy,
     directions: PlanDirections,
@@ -192,6 +261,13 @@ def _num_batches(budget: Budget) -> int:
 def _sites(opened: OpenedPolicy) -> list[str]:
     has_cells = any(site.startswith("ticks.") and site.endswith("hook_c") for site in opened.sites())
     return [HIDDEN, CELLS] if has_cells else [HIDDEN]
+
+
+def _last_tick(opened: OpenedPolicy) -> list[str]:
+    """Cells and hidden states of every layer at the last tick of a step."""
+    sites = [site for site in opened.sites() if site.startswith("ticks.") and site.endswith(("hook_c", "hook_h"))]
+    last = max(int(site.split(".")[1]) for site in sites)
+    return [site for site in sites if int(site.split(".")[1]) == last]
 
 
 def _at_every_tick(site: str) -> str:

@@ -6,6 +6,9 @@ D2  put the goal further off                           against time spent on a b
 D3  offer more routes at one distance                  the same; it tells a sweep from a search
 D10 toggle a wall once it has looked                   against the same memory on the old board
 D4  read its plan from single squares of its memory    against everything that could be read without a plan
+D5  read it tick by tick, from the first one on        against labels of another level, and nets that learnt nothing
+D6  ask which of its squares can be read first         against the squares in random order
+D9  erase it, where there is one                       against random subspaces of equal rank
 D7  write another plan, on levels with two ways        against a hundred random directions, wrong names, wrong squares
 judge by fixed rules, write results, figures, report
 """
@@ -33,6 +36,8 @@ from planprobe.verdict.stages import (
     ProgressCallback,
     between,
     change_the_world,
+    erase_plan,
+    follow_ticks,
     measure_laws,
     measure_thinking,
     read_plan,
@@ -97,17 +102,23 @@ def take_evidence(
     tell(0.40, "D10 revaluation")
     changed = change_the_world(agent.net, material, budget)
 
+    untrained = untrained_nets(agent, material)
     plan, directions = read_plan(
-        opened, material, budget, random_policies=untrained_nets(agent, material), twin=twin and twin.net,
-        clone=clone_of(agent, budget), on_progress=between(0.42, 0.54, tell),
+        opened, material, budget, random_policies=untrained, twin=twin and twin.net, clone=clone_of(agent, budget),
+        on_progress=between(0.42, 0.52, tell),
     )  # fmt: skip
 
-    steering = steer_plan(opened, directions, material, budget, on_progress=between(0.54, 0.97, tell))
+    tell(0.52, "D5 plan refinement, D6 order of decoding")
+    forming = follow_ticks(opened, directions, material, budget, random_policies=untrained)
+
+    erased = erase_plan(opened, material, budget, plan, on_progress=between(0.55, 0.60, tell))
+
+    steering = steer_plan(opened, directions, material, budget, on_progress=between(0.60, 0.97, tell))
 
     arms = {"the agent": plain, "memory reset each step": forgetful}
     provenance = describe(agent, twin, solve_rate, budget, material.level_sets(), seconds=time.monotonic() - began)
     verdict = judge(
-        [thinking, *laws, changed, plan, steering], agent=agent.name, solve_rate=solve_rate, provenance=provenance,
-        rates=load_rates(budget.name),
+        [thinking, *laws, changed, plan, *forming, *([erased] if erased else []), steering], agent=agent.name,
+        solve_rate=solve_rate, provenance=provenance, rates=load_rates(budget.name),
     )  # fmt: skip
     return Taken(verdict, behaviour_rows(arms, material.moves))

@@ -46,7 +46,7 @@ def test_everything_is_written(studied):
     assert {path.name for path in folder.iterdir()} == {
         "verdict.json", "evidence.parquet", "rows", "figures", "report.html"
     }  # fmt: skip
-    assert [item.detector for item in verdict.evidence] == ["D7", "D10", "D1", "D2", "D3", "D4"]
+    assert [item.detector for item in verdict.evidence] == ["D7", "D10", "D1", "D2", "D3", "D4", "D5", "D6"]
     assert len(list((folder / "figures").glob("*.html"))) == len(list((folder / "figures").glob("*.json"))) >= 11
 
 

@@ -19,7 +19,7 @@ from planprobe.verdict.results import Results, load_results, write_results
 TABLES = {
     "D1": rows.thinking_rows() + rows.thinking_rows("first_move"), "D4": rows.probe_rows(),
     "D2": rows.lag_rows("distance", (4, 8, 12), 0.2), "D3": rows.lag_rows("doublings", (1, 2, 3), 0.1),
-    "D7": rows.steering_rows(), "D10": rows.revaluation_rows(),
+    "D5": rows.refinement_rows(), "D6": rows.order_rows(), "D7": rows.steering_rows(), "D10": rows.revaluation_rows(),
 }  # fmt: skip
 
 

@@ -50,6 +50,30 @@ def revaluation_rows() -> list[Row]:
     return rows
 
 
+def refinement_rows() -> list[Row]:
+    nets = {"agent": (1, 2, 3), "labels of another level": (1, 3)}
+    rows: list[Row] = []
+    for net, ticks in nets.items():
+        for tick in ticks:
+            level = 0.2 * tick if net == "agent" else 0.2
+            scores = {kind: limits(value) for kind, value in (("fixed", level), ("own", level + 0.1))}
+            parts = {
+                f"{kind}{ending}": value
+                for kind, each in scores.items()
+                for ending, value in zip(("", "_low", "_high"), each, strict=True)
+            }
+            rows.append({"net": net, "tick": tick, "num_levels": 60, **parts})
+    return rows
+
+
+def order_rows() -> list[Row]:
+    squares: list[Row] = [
+        {"table": "order", "square": place, "lag": 2.0 * place, "lag_low": 2.0 * place - 1, "lag_high": 2.0 * place + 1}
+        for place in (1, 2, 3)
+    ]
+    return [*squares, {"table": "order found", "order": "forward from the agent", "switches_low": 0.0}]
+
+
 def steering_rows() -> list[Row]:
     strength = {"trained": 0.09, "random directions": 0.02, "wrong class": 0.03, "shuffled square": 0.01}
     rows = [_steered("choice", "none", "no edit", 0.0, 0.05, 1)]
@@ -100,6 +124,7 @@ def _named(name: str, value: float) -> Row:
 def _steered(half: str, arm: str, source: str, alpha: float, success: float, num_tables: int) -> Row:
     value, low, high = limits(success, 0.05)
     return {
-        "half": half, "judged": half == "report" and arm == "both", "arm": arm, "source": source, "alpha": float(alpha), "num_levels": 120, "num_tables": num_tables,
+        "half": half, "judged": half == "report" and arm == "both", "arm": arm, "source": source, "alpha": float(alpha),
+        "num_levels": 120, "num_tables": num_tables,
         "success": value, "success_low": low, "success_high": high, "success_p95_of_tables": min(1.0, value + 0.1),
     }  # fmt: skip

@@ -21,12 +21,14 @@ from planprobe.instruments.erasure.erasure import Erasure
 from planprobe.instruments.hooks import OpenedPolicy, intervene
 from planprobe.instruments.thinking import score_first_actions
 
-Measure = Literal["solved", "first_move", "solved_gain", "first_move_gain"]
+Measure = Literal["solved", "first_move", "solved_gain", "first_move_gain", "solved_thought", "first_move_thought"]
 UNITS: dict[str, str] = {
     "solved": "fraction solved",
     "first_move": "fraction of first moves that are optimal",
     "solved_gain": "fraction solved, gained by thinking",
     "first_move_gain": "fraction of first moves that are optimal, gained by thinking",
+    "solved_thought": "fraction solved after thinking",
+    "first_move_thought": "fraction of first moves that are optimal after thinking",
 }
 
 
@@ -76,7 +78,7 @@ class Trial:
             raise AddressError(f"measure '{measure}' needs first_moves, every optimal one at the start of each level.")
         if measure.startswith("solved") and self.max_steps == 1:
             raise AddressError(f"measure '{measure}' needs whole episodes, not max_steps=1.")
-        if measure.endswith("_gain") and self.thinking_steps == 0:
+        if measure.endswith(("_gain", "_thought")) and self.thinking_steps == 0:
             raise AddressError(f"measure '{measure}' needs thinking_steps, 1 or more.")
 
     def run(
@@ -86,7 +88,8 @@ class Trial:
         now = self._play(opened, erasure, 0, on_batch)
         if self.thinking_steps:
             thought = self._play(opened, erasure, self.thinking_steps, on_batch)
-            now |= {f"{name}_gain": thought[name] - values for name, values in now.items()}
+            gained = {f"{name}_gain": thought[name] - values for name, values in now.items()}
+            now |= gained | {f"{name}_thought": values for name, values in thought.items()}
         return Erased(now)
 
     def num_episodes(self, erasure: Erasure | None) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from planprobe.core.errors import OutputError, unknown_name
 from planprobe.core.store import write_atomic
-from planprobe.verdict.figures import agents, laws, probes, steering, thinking
+from planprobe.verdict.figures import agents, forming, laws, probes, steering, thinking, trials
 from planprobe.verdict.results import Results, data_hash, load_results
 
 if TYPE_CHECKING:
@@ -47,10 +47,15 @@ FIGURES: dict[str, FigureSpec] = {
         FigureSpec("distance-law", "D2", laws.DISTANCE, laws.distance_law),
         FigureSpec("candidate-law", "D3", laws.CANDIDATES, laws.candidate_law),
         FigureSpec("revaluation", "D10", laws.REVALUATION, laws.revaluation),
+        FigureSpec("trials", None, trials.TRIALS, trials.trials),
+        FigureSpec("adaptation", "D11", trials.ADAPTATION, trials.adaptation),
+        FigureSpec("trial-revaluation", "D10", trials.REVALUATION, trials.trial_revaluation),
         FigureSpec("probe-sites", "D4", probes.SITES, probes.probe_sites),
         FigureSpec("probe-delta", "D4", probes.DELTA, probes.probe_delta),
         FigureSpec("probe-controls", "D4", probes.CONTROLS, probes.probe_controls),
         FigureSpec("probe-horizon", "D4", probes.HORIZON, probes.probe_horizon),
+        FigureSpec("plan-refinement", "D5", forming.REFINEMENT, forming.plan_refinement),
+        FigureSpec("decoding-order", "D6", forming.ORDER, forming.decoding_order),
         FigureSpec("steering", "D7", steering.STEERING, steering.steering),
         FigureSpec("steering-arms", "D7", steering.ARMS, steering.steering_arms),
     )
@@ -109,12 +114,12 @@ def draw_figures(results: Results, names: Iterable[str] | None = None) -> dict[s
 
 def figure_hash(figure: Figure) -> str:
     """Hash of what is drawn: the data of every trace, without colours, sizes and layout."""
-    return _hash_traces(json.loads(figure.to_json())["data"])
+    return _hash_traces(json.loads(_to_json(figure))["data"])
 
 
 def save_figure(figure: Figure, path: Path) -> str:
     """Write NAME.json and, beside it, NAME.html that opens offline by itself; returns the data hash."""
-    text = figure.to_json()
+    text = _to_json(figure)
     write_atomic(path, text + "\n")
     page = figure.to_html(include_plotlyjs=True, full_html=True, config=CONFIG, div_id=path.stem)
     write_atomic(path.with_suffix(".html"), page)
@@ -138,6 +143,12 @@ def stored_hash(path: Path) -> str | None:
         return _hash_traces(json.loads(path.read_text())["data"])
     except (OSError, ValueError, KeyError):
         return None
+
+
+def _to_json(figure: Figure) -> str:
+    text = figure.to_json()
+    assert text is not None  # plotly's type says that it may be
+    return text
 
 
 def _hash_traces(traces: list[dict[str, Any]]) -> str:

@@ -29,7 +29,7 @@ from planprobe.subjects.training.learner import Learner
 from planprobe.subjects.training.teachers import TEACHERS, Teacher, make_teacher
 
 WANDER = 0.05  # share of moves at random
-THERE_WEIGHT = 3.0  # of squares where a class other than 0 is: most squares are off the way
+SPARSE, SPARSE_WEIGHT = ("plan", "walker", "way"), 5.0  # nothing of these is on most squares: what is there counts more
 VALUE_WEIGHT = 0.1
 
 
@@ -172,8 +172,8 @@ class TaughtLearner(Learner):
         stats, total = {}, scores.new_zeros(())
         for name, number in self.classes.items():
             target = said[name].flatten(0, 1)
-            weight = torch.full((number,), THERE_WEIGHT)
-            weight[0] = 1.0
+            weight = torch.ones(number)
+            weight[1:] = SPARSE_WEIGHT if name in SPARSE else 1.0
             total = total + F.cross_entropy(parts[name], target, weight=weight, ignore_index=-1)
             found, there = parts[name].detach().argmax(1) == target, target > 0
             stats[f"right_{name}"] = found[there].float().mean()

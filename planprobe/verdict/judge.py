@@ -9,9 +9,10 @@
 | cannot say | anything else |
 
 Type: a parallel sweep where time grows with distance (D2) and not with candidates (D3 refuted), and the way is not come
-upon forward, square after square (D6). Where time grows with candidates: a serial rollout if the way is come upon along
-itself (D6 supported), sampled worlds if whole ways take turns (D6), and otherwise one of the two. Whole ways that take
-turns are the sign of samples whatever D3 says: a sampler needs more draws for more ways, but may have its lucky ones.
+upon forward, square after square (D6). Where time grows with candidates (D3): a serial rollout if the way is come upon
+along itself (D6 supported), sampled worlds if it appears as a whole (D6 refuted), and one of the two where D6 is not
+settled. Whole ways that take turns (D6) are the sign of samples whatever D3 says: a sampler needs more draws for more
+ways, but may have its lucky ones.
 
 'Plan present but unused' is asked for before 'does not plan': an agent that carries a plan beside a policy which never
 reads it is flat in D1 and D7 too, and D4 is what tells it from one without a plan. Where thinking helps (D1) but the
@@ -140,9 +141,9 @@ def _planning_type(found: dict[str, Outcome], evidence: Sequence[Evidence]) -> s
     in_order, alternate = found.get("D6") == "supported", ways_alternate(evidence)
     forward = in_order and any(item.detector == "D6" and item.effect.value > 0 for item in evidence)
     if found.get("D3") == "supported":
-        if in_order and not alternate:
+        if in_order:
             return "serial rollout"
-        return "sampled worlds" if alternate and not in_order else "serial or sampled"
+        return "sampled worlds" if alternate or found.get("D6") == "refuted" else "serial or sampled"
     if alternate and not in_order:
         return "sampled worlds"
     if found.get("D2") == "supported" and found.get("D3") == "refuted" and not forward:

@@ -55,7 +55,9 @@ def test_ways_that_take_turns_are_candidates():
         ({"D2": S, "D3": S}, ticks_of(S, slope=-1.0), "serial rollout"),
         ({"D2": S, "D3": S}, ticks_of(OPEN_YET), "serial or sampled"),
         ({"D2": S, "D3": S}, ticks_of(R, switches_low=2.0), "sampled worlds"),
-        ({"D2": S, "D3": S}, ticks_of(S, switches_low=2.0), "serial or sampled"),
+        ({"D2": S, "D3": S}, ticks_of(R), "sampled worlds"),  # whole ways, one after the other
+        ({"D2": S, "D3": S}, ticks_of(S, switches_low=2.0), "serial rollout"),  # of several candidates
+        ({"D2": S, "D3": S}, ticks_of(OPEN_YET, switches_low=2.0), "sampled worlds"),
         ({"D2": S, "D3": R}, ticks_of(R, switches_low=2.0), "sampled worlds"),
         ({"D2": S, "D3": R}, ticks_of(R), "parallel sweep"),
         ({"D2": S, "D3": R}, ticks_of(S), "not determined"),  # forward, yet no longer for more candidates

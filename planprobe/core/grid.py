@@ -23,6 +23,12 @@ def move_offsets(width: int, device: torch.device | str = "cpu") -> Tensor:
     return torch.tensor([-width, width, -1, 1, 0], dtype=torch.int64, device=device)
 
 
+def board_size(planes: Tensor) -> tuple[int, int]:
+    """(H, W) of planes (..., H, W)."""
+    height, width = planes.shape[-2:]
+    return height, width
+
+
 def symmetries(boards: Tensor) -> Tensor:
     """The eight images of each board under rotation and reflection.
 

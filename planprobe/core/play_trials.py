@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -141,7 +141,8 @@ class _Log:
         self.returns = torch.zeros(num_boards, num_episodes, device=device)
         self.lengths = torch.zeros(num_boards, num_episodes, dtype=torch.int64, device=device)
         self.success = torch.zeros(num_boards, num_episodes, dtype=torch.bool, device=device)
-        self.steps: list[tuple[Any, ...]] = []
+        self.steps: list[tuple[Tensor, ...]] = []
+        self.seen: list[Tensor] = []
         self.extras: list[dict[str, Tensor]] = []
 
     def add(self, actions: Tensor, result: StepResult, logits: Tensor, value: Tensor, seen: Tensor | None) -> None:
@@ -151,19 +152,21 @@ class _Log:
         self.lengths.scatter_add_(1, episodes[:, None], running[:, None].to(torch.int64))
         self.success |= torch.zeros_like(self.success).scatter(1, episodes[:, None], (result.solved & running)[:, None])
         done = result.episode_done & running
-        self.steps.append((actions, result.reward, episodes, running, done, logits, value, seen))
+        self.steps.append((actions, result.reward, episodes, running, done, logits, value))
+        if seen is not None:
+            self.seen.append(seen)
         self.extras.append({k: v for k, v in result.extras.items() if k not in ("active", "episode")})
         self.running = running & ~result.trial_done
 
     def finish(self) -> TrialRollout:
-        actions, rewards, episodes, active, done, logits, values, observations = (
-            torch.stack(part, dim=1) if part[0] is not None else None for part in zip(*self.steps, strict=True)
+        actions, rewards, episodes, active, done, logits, values = (
+            torch.stack(part, dim=1) for part in zip(*self.steps, strict=True)
         )
         extras = {name: torch.stack([step[name] for step in self.extras], dim=1) for name in self.extras[0]}
         return TrialRollout(
             actions=actions, rewards=rewards, episodes=episodes, active=active, episode_done=done, logits=logits,
             values=values, latents=self.latents, episode_returns=self.returns, episode_lengths=self.lengths,
-            success=self.success, observations=observations, extras=extras,
+            success=self.success, observations=torch.stack(self.seen, dim=1) if self.seen else None, extras=extras,
         )  # fmt: skip
 
 

@@ -55,6 +55,13 @@ class Env(Protocol):
 
 
 @runtime_checkable
+class HasPlayers(Protocol):
+    """An environment whose agent stands on one square a board. players: (B,) int64, flat squares."""
+
+    players: Tensor
+
+
+@runtime_checkable
 class Policy(Protocol):
     """A recurrent policy; a memoryless one has an empty state tuple."""
 

@@ -93,7 +93,7 @@ def points(
         for number, kind in enumerate(kinds):
             part = [row for row in rows if _kind(row, label, series, grey) == kind]
             offset = 0.6 * ((number + 0.5) / len(kinds) - 0.5) if series else 0.0
-            columns = {key: [row[key] for row in part] for key in ("low", "high")}
+            columns: dict[str, Any] = {key: [row[key] for row in part] for key in ("low", "high")}
             theme.add_points(
                 figure, x=[row["value"] for row in part], y=[-labels.index(str(row[label])) - offset for row in part],
                 **columns, name=kind, across=True, colour=_looks(kind, kinds, grey)["colour"],

@@ -26,7 +26,9 @@ class HasSites(Protocol):
     """What site selection needs of an opened policy."""
 
     title: str
-    hook_dict: Mapping[str, object]
+
+    @property
+    def hook_dict(self) -> Mapping[str, object]: ...
 
     def sites(self) -> dict[str, tuple[int, ...]]: ...
 

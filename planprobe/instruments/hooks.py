@@ -21,13 +21,14 @@ import copy
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from planprobe.core.errors import CaptureError, PolicyError, ShapeError
+from planprobe.core.grid import board_size
 from planprobe.core.protocols import Policy, State
 from planprobe.instruments.addresses import Address, Channels, Moment, Steps, select_sites
 from planprobe.instruments.cache import Cache
@@ -35,6 +36,11 @@ from planprobe.instruments.compiled import refuse_compiled
 from planprobe.instruments.edits import Edit, ablate, patch_from, steer
 from planprobe.instruments.live_sites import LiveSite, Writer, attached, make_reader
 from planprobe.instruments.recorder import Recorder
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedRootModule
+    from transformer_lens.conversion_utils.conversion_steps.base_tensor_conversion import BaseTensorConversion
+    from transformer_lens.hook_points import HookPoint
 
 __all__ = [
     "Address", "Cache", "Edit", "Moment", "OpenedPolicy", "ablate", "capture", "intervene", "open_policy", "patch_from",
@@ -60,7 +66,7 @@ class OpenedPolicy(_Module):
     serial: int
     title: str
     live: dict[str, LiveSite]
-    hook_dict: dict[str, nn.Module]
+    hook_dict: dict[str, HookPoint]
 
     def step(self, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         self.serial += 1
@@ -90,13 +96,15 @@ class OpenedPolicy(_Module):
         Raises: ShapeError (a policy that does not tell its `planes` and `board`, before its first step).
         """
         shapes: dict[str, tuple[int, ...]] = {}
+
+        def note_shape(site: str, module: nn.Module, args: tuple, value: Tensor) -> None:
+            shapes[site] = tuple(value.shape[1:])
+
         observation = self._empty_observation()
         with self._quiet(), torch.random.fork_rng():
             for site, point in self.hook_dict.items():
-                point.register_forward_hook(
-                    lambda module, args, value, site=site: shapes.update({site: tuple(value.shape[1:])})
-                )
-            board = tuple(observation.shape[-2:]) if observation.ndim == 4 else None
+                point.register_forward_hook(partial(note_shape, site))
+            board = board_size(observation) if observation.ndim == 4 else None
             self._policy.step(observation, self._policy.initial_state(1, board))
         return {site: shapes[site] for site in self.hook_dict if site in shapes}
 
@@ -249,7 +257,7 @@ def _check_opened(opened: OpenedPolicy) -> None:
 
 
 @lru_cache(maxsize=1)
-def _lens() -> tuple[type, type, type]:
+def _lens() -> tuple[type[HookedRootModule], type[HookPoint], type[BaseTensorConversion]]:
     """TransformerLens' HookedRootModule and HookPoint, and the reshape through which its tools see spatial sites."""
     from transformer_lens import HookedRootModule
     from transformer_lens.conversion_utils.conversion_steps.base_tensor_conversion import BaseTensorConversion
@@ -261,7 +269,7 @@ def _lens() -> tuple[type, type, type]:
         board: tuple[int, int] | None = None
 
         def handle_conversion(self, input_value: Tensor, *full_context: object) -> Tensor:
-            self.board = tuple(input_value.shape[2:]) if input_value.ndim == 4 else None
+            self.board = board_size(input_value) if input_value.ndim == 4 else None
             return input_value.flatten(2).transpose(1, 2) if self.board else input_value
 
         def revert(self, input_value: Tensor, *full_context: object) -> Tensor:

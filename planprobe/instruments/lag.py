@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -35,8 +36,11 @@ PlayFor = Callable[[int], Played]
 class Ladder(Protocol):
     """N = rungs x layouts levels, rung after rung; see `subjects.envs.ladders`."""
 
-    levels: LevelSet
-    layout_ids: Tensor
+    @property
+    def levels(self) -> LevelSet: ...
+
+    @property
+    def layout_ids(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)
@@ -89,12 +93,13 @@ def measure_lags(
             f"{len(ladder.levels)} levels, {num_layouts} layouts, {len(rungs)} rungs, first moves "
             f"{tuple(first_moves.shape)}: a ladder has one level a layout and rung, and needs (N, 4) moves."
         )
-    bank, options = LevelBank(make_env, ladder.levels, first_moves), {"max_steps": 1, "seed": seed}
-    at_once = bank.play(policy, **options)
-    thought = {count: bank.play(policy, thinking_steps=int(count), **options) for count in steps[1:]}
+    bank = LevelBank(make_env, ladder.levels, first_moves)
+    play = partial(bank.play, policy, max_steps=1, seed=seed)
+    at_once = play()
+    thought = {count: play(thinking_steps=int(count)) for count in steps[1:]}
     elsewhere = {
-        count: play_uninformed(policy, bank, int(count), only=CONTROLS, **options) for count in steps[1:]
-    }  # fmt: skip
+        count: play_uninformed(policy, bank, int(count), only=CONTROLS, max_steps=1, seed=seed) for count in steps[1:]
+    }
     courses: dict[str, list[Played]] = {"thinking": [at_once, *thought.values()]}
     courses |= {name: [at_once, *(part[name] for part in elsewhere.values())] for name in CONTROLS}
 

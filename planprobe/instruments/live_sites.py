@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -31,7 +31,9 @@ class Running(Protocol):
     clock: int
     serial: int
     live: dict[str, LiveSite]
-    hook_dict: dict[str, nn.Module]
+
+    @property
+    def hook_dict(self) -> Mapping[str, nn.Module]: ...
 
 
 class LiveSite:
@@ -124,8 +126,8 @@ class Writer:
             shapes = f"{tuple(new.shape)} for {tuple(value.shape)}"
             raise ShapeError(f"an edit of '{self.site}' at step {step} gave {shapes}.")
         new = new.to(device=value.device, dtype=value.dtype)
-        if self._regions[key] is not None:
-            new = torch.where(self._regions[key], new, value)
+        if (mask := self._regions[key]) is not None:
+            new = torch.where(mask, new, value)
         # In another memory layout a convolution may round differently: patching a run with itself would then change it.
         return new if new.stride() == value.stride() else torch.empty_like(value).copy_(new)
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -81,6 +83,7 @@ class Material:
         return {name: levels for name, levels in sets.items() if levels is not None}
 
 
+@lru_cache(maxsize=2)  # a calibration asks for the same task once an organism
 def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     """Levels and ground truth of a task. Raises: RecipeError, TooFewLevelsError (the task has too few levels)."""
     levels = named_levels(task, "test", budget.num_levels)
@@ -88,7 +91,7 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     hard = "far" if "far" in level_set_names(task) else "test"
     first_move_levels = named_levels(task, hard, budget.num_first_moves) if is_maze else None
     climbs = is_maze and task.size > TINY_MAZE
-    ladder = {"size": task.size, "seed": LADDER_SEED}
+    ladder: dict[str, Any] = {"size": task.size, "seed": LADDER_SEED}
     return Material(
         make_env=env_maker(task),
         make_first_step_env=env_maker(replace(task, eval_time_limit=1)),

@@ -18,7 +18,7 @@ def describe(
 ) -> dict[str, Any]:
     """Everything that decides the numbers: the agent and its hashes, levels and their hashes, budget, versions."""
     solved = f"{solve_rate.value:.3f} [{solve_rate.low:.3f}, {solve_rate.high:.3f}] of {solve_rate.n} held-out levels"
-    facts = {"name": agent.name, "solved": solved, "trained for": f"{agent.frames:,} steps"}
+    facts: dict[str, Any] = {"name": agent.name, "solved": solved, "trained for": f"{agent.frames:,} steps"}
     if agent.folder is not None:
         facts |= {"net": dataclasses.asdict(agent.recipe.net), "recipe hash": agent.recipe.hash()}
         facts["weights hash"] = file_hash(agent.folder / WEIGHTS_FILE) or "of an unfinished run"

@@ -188,6 +188,7 @@ def _cut(
     length = int(rollout.lengths[board])
     num_steps = thinking_steps + length
     acted = (torch.arange(num_steps) - thinking_steps).clamp(min=0)  # thinking steps look at the first observation
+    assert rollout.observations is not None  # play was asked to keep them
     boards, players = boards_from_observations(rollout.observations[board, :length], observation=observation)
     reads = torch.stack([probe.read_board(cache[site][board, :num_steps]) for site, probe in probes.items()], dim=1)
     chances = reads.softmax(2)

@@ -36,12 +36,23 @@ MIN_PAIRS = 10
 class Changes(Protocol):
     """N levels before (clean) and after (corrupted) a change; see `core.pairs.LevelPairs`."""
 
-    clean: LevelSet
-    corrupted: LevelSet
-    clean_actions: Tensor
-    corrupted_actions: Tensor
-    level_ids: Tensor
-    change: str
+    @property
+    def clean(self) -> LevelSet: ...
+
+    @property
+    def corrupted(self) -> LevelSet: ...
+
+    @property
+    def clean_actions(self) -> Tensor: ...
+
+    @property
+    def corrupted_actions(self) -> Tensor: ...
+
+    @property
+    def level_ids(self) -> Tensor: ...
+
+    @property
+    def change(self) -> str: ...
 
 
 def run(

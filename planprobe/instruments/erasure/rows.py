@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import ShapeError, TooFewLevelsError
-from planprobe.core.grid import WALL
+from planprobe.core.grid import WALL, board_size
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import BATCH_BOARDS, EnvMaker, play
 from planprobe.instruments.addresses import Moment
@@ -145,7 +145,7 @@ def _replay(
     before: dict[str, Tensor] = {}
     after: dict[str, Tensor] = {}
     observations, states = batch.observations, batch.states
-    memory = opened.initial_state(len(observations), tuple(observations.shape[-2:]))
+    memory = opened.initial_state(len(observations), board_size(observations))
     with intervene(opened, make_edits(names, erasers, scope, joint, batch.floor, None, before, after)):
         for step in range(int(states.steps.max()) + 1):
             _, _, memory = opened.step(observations[:, step], memory)

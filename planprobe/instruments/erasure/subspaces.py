@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import AddressError, ShapeError
+from planprobe.core.grid import board_size
 from planprobe.core.protocols import State
 from planprobe.core.records import Effect, Row
 from planprobe.instruments.addresses import Address, Moment
@@ -182,7 +183,7 @@ class _Lab:
         """Distributed alignment search on some pairs (N,) bool."""
         ids, pairs = rows.nonzero().squeeze(1), self.pairs
         squares = {}
-        if pairs.base_squares is not None:
+        if pairs.base_squares is not None and pairs.source_squares is not None:
             squares = {"base_positions": pairs.base_squares[ids], "source_positions": pairs.source_squares[ids]}
         return self.tools.fit_das(
             self.opened, self.site, ids, ids + len(pairs), pairs.targets[ids], self._logits, rank=rank, **squares,
@@ -211,7 +212,7 @@ class _Lab:
 @torch.no_grad()
 def _remember(opened: OpenedPolicy, observations: Tensor) -> State:
     """Memory after T steps, observations (N, T, C, H, W)."""
-    memory = opened.initial_state(len(observations), tuple(observations.shape[-2:]))
+    memory = opened.initial_state(len(observations), board_size(observations))
     for step in range(observations.shape[1]):
         _, _, memory = opened.step(observations[:, step], memory)
     return memory

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import AddressError, CaptureError
+from planprobe.core.grid import board_size
 from planprobe.core.pairs import HistoryPairs
 from planprobe.core.records import Effect
 from planprobe.core.rng import draw_bits
@@ -155,7 +156,7 @@ def _first_order(opened: OpenedPolicy, runs: PairRuns, sites: Sequence[str]) -> 
         return value + probes[firing]
 
     pairs = runs.pairs
-    state, logits = opened.initial_state(len(pairs), tuple(pairs.clean.shape[-2:])), torch.empty(0)
+    state, logits = opened.initial_state(len(pairs), board_size(pairs.clean)), torch.empty(0)
     edits = [Edit(Address(site), add_probe) for site in sites]
     with torch.enable_grad(), intervene(opened, edits), capture(opened, sites, dtype=precision(opened)) as corrupted:
         for observation in pairs.corrupted.unbind(1):

@@ -14,6 +14,7 @@ is no scale, and the value is nan with the reason beside it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -104,10 +105,10 @@ class PatchEffects:
             changes, gap = self.change(measure), self.gap(measure)
             clean_minus_corrupted = self._gap_effect(measure, seed)
             has_scale = clean_minus_corrupted.low > 0 or clean_minus_corrupted.high < 0
-            options = {"num_resamples": num_resamples, "seed": seed}
+            mean = partial(bootstrap_table, statistic=ratio, num_resamples=num_resamples, seed=seed)
             none = [Effect(np.nan, np.nan, np.nan, 0, "")] * len(self.patches)
-            scaled = bootstrap_table(_sum_pairs(changes, gap, self.level_ids), ratio, **options) if has_scale else none
-            raw = bootstrap_table(_sum_pairs(changes, None, self.level_ids), ratio, unit=UNITS[measure], **options)
+            scaled = mean(_sum_pairs(changes, gap, self.level_ids)) if has_scale else none
+            raw = mean(_sum_pairs(changes, None, self.level_ids), unit=UNITS[measure])
             estimates = self._scaled_estimates(measure)
             for number, (patch, value, change) in enumerate(zip(self.patches, scaled, raw, strict=True)):
                 reason = NO_SQUARE if not change.n else ("" if has_scale else NO_SCALE)

@@ -50,7 +50,7 @@ def patch_grid(
         channels: 'all' together, 'each' by itself, or groups, e.g. [slice(0, 8), [8, 9]].
     Raises: UnknownSiteError; AddressError (nothing is named, or squares of a site that has none).
     """
-    step_groups: list[Steps] = [None] if steps == "all" else [[int(step)] for step in steps]
+    step_groups: list[list[int] | None] = [None] if steps == "all" else [[int(step)] for step in steps]
     if not step_groups:
         raise AddressError("a map needs at least one step: give clock steps, or 'all' for one patch over all of them.")
     shapes = opened.sites()
@@ -60,7 +60,7 @@ def patch_grid(
         groups = _channel_groups(shapes[site], channels)
         for step_group, mask, (name, group) in itertools.product(step_groups, masks, groups):
             tick, layer = tick_and_layer(site)
-            step = None if step_group is None else next(iter(step_group))
+            step = None if step_group is None else step_group[0]
             labels: Row = {"site": site, "tick": tick, "layer": layer, "step": step}
             labels |= {"row": None, "column": None, "channels": name} | mask[1]
             patches.append(Patch(Address(site, steps=step_group, squares=mask[0], channels=group), labels))
@@ -111,8 +111,10 @@ def patched_pairs(patches: Sequence[Patch], num_pairs: int) -> Tensor:
     rows = []
     for patch in patches:
         squares = patch.address.squares
-        by_pair = squares is not None and squares.ndim == 3
-        rows.append(squares.flatten(1).any(1).cpu() if by_pair else torch.ones(num_pairs, dtype=torch.bool))
+        if squares is None or squares.ndim == 2:
+            rows.append(torch.ones(num_pairs, dtype=torch.bool))
+        else:
+            rows.append(squares.flatten(1).any(1).cpu())
     return torch.stack(rows)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -180,20 +181,21 @@ def _label(concept: Concept | StateConcept, futures: Futures, floor: Tensor) -> 
 def _join(parts: list[Recording], solved: Tensor) -> Recording:
     """One recording of several batches; `solved` also counts batches that gave no state."""
     first = parts[0]
-    joined = {
+    joined: dict[str, Any] = {
         part.name: torch.cat([getattr(each, part.name) for each in parts])
         for part in fields(Recording)
         if isinstance(getattr(first, part.name), Tensor)
     }
-    labels = {
+    joined["labels"] = {
         concept: {source: _join_labels([each.labels[concept][source] for each in parts]) for source in sources}
         for concept, sources in first.labels.items()
     }
-    activations = {
+    joined["activations"] = {
         net: {site: torch.cat([each.activations[net][site] for each in parts]) for site in sites}
         for net, sites in first.activations.items()
     }
-    return Recording(**(joined | {"labels": labels, "activations": activations, "solved": solved}))
+    joined["solved"] = solved
+    return Recording(**joined)
 
 
 def _join_labels(parts: Sequence[Labels | StateLabels]) -> Labels | StateLabels:

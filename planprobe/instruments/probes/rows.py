@@ -21,9 +21,14 @@ RANDOM = "random_weights"
 class FittedProbe(Protocol):
     """What a row says of the read-out behind it."""
 
-    weights: Tensor
-    l2: float
-    num_train_rows: int
+    @property
+    def weights(self) -> Tensor: ...
+
+    @property
+    def l2(self) -> float: ...
+
+    @property
+    def num_train_rows(self) -> int: ...
 
 
 ProbeKey = tuple[str, str, int | str]

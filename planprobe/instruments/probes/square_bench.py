@@ -36,14 +36,14 @@ class SquareBench(ProbeBench[Concept]):
         if "optimal" in maps:
             subsets["sources_differ"] = differing_states(maps["behaviour"], maps["optimal"])[rows.states]
         values = {source: rows.take(labels.values).to(torch.int64) for source, labels in maps.items()}
-        rivals = {source: next((name for name in values if name != source), None) for source in values}
+        rivals = {source: next((each for name, each in values.items() if name != source), None) for source in values}
         return {
             source: make_truth(
                 values[source],
                 rows.take(labels.horizon),
                 rows.take(labels.pushes),
                 subsets=subsets,
-                rival=None if rivals[source] is None else values[rivals[source]],
+                rival=rivals[source],
             )
             for source, labels in maps.items()
         }

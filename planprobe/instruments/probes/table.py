@@ -180,7 +180,7 @@ def fit_site_probes(
     agent: OpenedPolicy,
     make_env: EnvMaker,
     levels: LevelSet,
-    concept: str | Concept,
+    concept: str | Concept | StateConcept,
     *,
     sites: Sites,
     kernel: int = 1,

@@ -51,7 +51,11 @@ class PlanDirections:
             )
 
     def read(self, values: Tensor) -> Tensor:
-        """The class each square's code says, (B, C, H, W) -> (B, H, W)."""
+        """The class each square's code says, (B, C, H, W) -> (B, H, W). Raises: DirectionError (no read-out)."""
+        if self.weights is None or self.bias is None:
+            raise DirectionError(
+                "these directions carry no read-out, so no plan can be decoded. Give weights and bias."
+            )
         scores = torch.einsum("kc,bchw->bkhw", self.weights.to(values), values)
         return (scores + self.bias.to(values)[:, None, None]).argmax(1)
 

@@ -30,9 +30,14 @@ class TwoRoutes(Protocol):
     short_route, long_route: (N, R) flat squares from the start to where both ways end, padded with -1.
     """
 
-    levels: LevelSet
-    short_route: Tensor
-    long_route: Tensor
+    @property
+    def levels(self) -> LevelSet: ...
+
+    @property
+    def short_route(self) -> Tensor: ...
+
+    @property
+    def long_route(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)

@@ -298,7 +298,7 @@ def _is_of_split(levels: LevelSet, split: str | None, kind: str) -> Tensor:
     return torch.from_numpy(split_names(layouts, with_player=False) == split)
 
 
-def _find_routes(clean: LevelSet, corrupted: LevelSet, kind: str) -> list[Tensor]:
+def _find_routes(clean: LevelSet, corrupted: LevelSet, kind: str) -> tuple[Tensor, Tensor]:
     """Squares of one optimal plan on each level, (N, R) each."""
     routes = []
     for levels in (clean, corrupted):
@@ -309,4 +309,5 @@ def _find_routes(clean: LevelSet, corrupted: LevelSet, kind: str) -> list[Tensor
         goes_on = torch.cat([torch.ones(len(levels), 1, dtype=torch.bool), futures.moved], dim=1)
         routes.append(futures.positions.masked_fill(~goes_on, -1))
     longest = max(route.shape[1] for route in routes)
-    return [pad(route, (0, longest - route.shape[1]), value=-1) for route in routes]
+    first, second = (pad(route, (0, longest - route.shape[1]), value=-1) for route in routes)
+    return first, second

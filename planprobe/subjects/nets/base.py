@@ -8,14 +8,30 @@ their place, so training never imports TransformerLens.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Generic, TypeVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from planprobe.core.errors import BoardSizeError, ShapeError
+from planprobe.core.grid import board_size
 from planprobe.core.protocols import State
 from planprobe.subjects.nets.deferred_conv import cat_boards
 from planprobe.subjects.nets.heads import make_head
+
+M = TypeVar("M", bound=nn.Module)
+
+
+class Modules(nn.ModuleList, Generic[M]):
+    """A list of modules that says of what kind they are."""
+
+    if TYPE_CHECKING:
+
+        def __init__(self, modules: Iterable[M]) -> None: ...
+        def __getitem__(self, index: int) -> M: ...
+        def __iter__(self) -> Iterator[M]: ...
 
 
 class Net(nn.Module):
@@ -41,7 +57,7 @@ class Net(nn.Module):
         crop_border: bool = False,
     ) -> None:
         super().__init__()
-        self.planes, self.board, self.num_actions = planes, tuple(board), num_actions
+        self.planes, self.board, self.num_actions = planes, (board[0], board[1]), num_actions
         self.ring = int(crop_border)
         head_board = head_board or self.inner(self.board)
         self.head = make_head(head, feature_channels, head_board, hidden, num_actions)
@@ -112,7 +128,7 @@ class Net(nn.Module):
         return self.join(encodings, top), state
 
     def _recur(self, drives: tuple[Tensor, ...], state: State, starts: Tensor) -> tuple[Tensor, State]:
-        self.begin_unroll(tuple(drives[0].shape[-2:]))
+        self.begin_unroll(board_size(drives[0]))
         by_step = zip(*(drive.unflatten(0, tuple(starts.shape)) for drive in drives), strict=True)
         tops = []
         for step_drives, start in zip(by_step, starts, strict=True):
@@ -170,7 +186,9 @@ class Taps(nn.Module):
             self.add_module(f"hook_{name}", nn.Identity())
 
     def forward(self, name: str, value: Tensor) -> Tensor:
-        return tap(self._modules[f"hook_{name}"], value, self.ring)
+        hook = self._modules[f"hook_{name}"]
+        assert hook is not None
+        return tap(hook, value, self.ring)
 
     @property
     def tapped(self) -> bool:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from planprobe.core.grid import board_size
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Net, Taps
+from planprobe.subjects.nets.base import Modules, Net, Taps
 from planprobe.subjects.nets.deferred_conv import DeferredConv2d
 from planprobe.subjects.nets.lstm_cell import fused_cell, tapped_cell
 
@@ -58,15 +59,15 @@ class DRC(Net):
         self.num_layers, self.num_ticks, self.channels = num_layers, num_ticks, channels
         self.boundary = boundary
         self.encoder = nn.Conv2d(planes + int(boundary), channels, 3, padding=1 - self.ring)
-        self.layers = nn.ModuleList(
+        self.layers = Modules(
             DRCLayer(channels, reads_below=num_layers > 1, pool=pool_and_inject, forget_bias=forget_bias)
             for _ in range(num_layers)
         )
         self.ticks = self._make_taps(num_ticks)
 
-    def _make_taps(self, num_ticks: int) -> nn.ModuleList:
+    def _make_taps(self, num_ticks: int) -> Modules[Modules[Taps]]:
         sites = SITES if self.layers[0].inject is not None else tuple(s for s in SITES if s != "pool")
-        return nn.ModuleList(nn.ModuleList(Taps(sites, self.ring) for _ in self.layers) for _ in range(num_ticks))
+        return Modules(Modules(Taps(sites, self.ring) for _ in self.layers) for _ in range(num_ticks))
 
     def set_num_ticks(self, num_ticks: int) -> None:
         """Tick more or less often a step than in training; taps are made anew, so do it before hooks are added."""
@@ -125,6 +126,7 @@ class DRCLayer(nn.Module):
         for kernel in (self.drive.weight, self.recur.weight, self.inject_kernel):
             if kernel is not None:
                 nn.init.normal_(kernel, std=(9 * channels * (3 if reads_below else 2)) ** -0.5)
+        assert self.drive.bias is not None
         with torch.no_grad():
             self.drive.bias.zero_()
             self.drive.bias[channels : 2 * channels] = forget_bias
@@ -152,13 +154,15 @@ class DRCLayer(nn.Module):
 
         For p (B, C) spread over H x W the result is a fixed pattern (edges see fewer taps) weighted by p.
         """
+        assert self.inject is not None
         squares = h.permute(0, 2, 3, 1).flatten(1, 2)
         pooled = taps("pool", self.inject(torch.cat([squares.mean(1), squares.amax(1)], dim=1)))
-        pattern = self._pattern if self._pattern is not None else self._inject_pattern(tuple(h.shape[-2:]))
+        pattern = self._pattern if self._pattern is not None else self._inject_pattern(board_size(h))
         return (pooled @ pattern).view(len(h), *h.shape[-2:], -1).permute(0, 3, 1, 2)
 
     def _inject_pattern(self, board: tuple[int, int]) -> Tensor:
         """What a unit of each channel, constant over the board, adds to each gate: (C, HW * 4C), channels last."""
+        assert self.inject_kernel is not None
         out_channels, channels = self.inject_kernel.shape[:2]
         ones = self.inject_kernel.new_ones(1, 1, *board)
         pattern = F.conv2d(ones, self.inject_kernel.flatten(0, 1)[:, None], padding=1)[0]

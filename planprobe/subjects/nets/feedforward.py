@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Net, Taps
+from planprobe.subjects.nets.base import Modules, Net, Taps
 
 
 class ResNet(Net):
@@ -36,8 +36,8 @@ class ResNet(Net):
         )
         self.num_layers, self.channels = num_blocks, channels
         self.encoder = nn.Conv2d(planes, channels, 3, padding=1 - self.ring)
-        self.blocks = nn.ModuleList(ResidualBlock(channels) for _ in range(num_blocks))
-        self.ticks = nn.ModuleList([nn.ModuleList(Taps(("h",), self.ring) for _ in range(num_blocks))])
+        self.blocks = Modules(ResidualBlock(channels) for _ in range(num_blocks))
+        self.ticks = Modules([Modules(Taps(("h",), self.ring) for _ in range(num_blocks))])
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         return ()
@@ -78,8 +78,8 @@ class MLP(Net):
         )
         self.num_layers, self.channels, self.size_free = num_blocks, channels, False
         self.encoder = nn.Linear(planes * board[0] * board[1], channels)
-        self.blocks = nn.ModuleList(nn.Linear(channels, channels) for _ in range(num_blocks))
-        self.ticks = nn.ModuleList([nn.ModuleList(Taps(("h",)) for _ in range(num_blocks))])
+        self.blocks = Modules(nn.Linear(channels, channels) for _ in range(num_blocks))
+        self.ticks = Modules([Modules(Taps(("h",)) for _ in range(num_blocks))])
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         return ()

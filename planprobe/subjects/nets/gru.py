@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Net, Taps
+from planprobe.subjects.nets.base import Modules, Net, Taps
 
 SITES = ("r", "z", "n", "h")
 
@@ -47,7 +47,7 @@ class GRU(Net):
         self.recur = nn.Linear(channels, 3 * channels)
         for gate in self.recur.weight.chunk(3):
             nn.init.orthogonal_(gate)
-        self.ticks = nn.ModuleList([nn.ModuleList([Taps(SITES)])])
+        self.ticks = Modules([Modules([Taps(SITES)])])
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         return (self.encoder.weight.new_zeros(num_boards, self.channels, 1, 1),)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Net, Taps
+from planprobe.subjects.nets.base import Modules, Net, Taps
 from planprobe.subjects.nets.deferred_conv import DeferredConv2d
 from planprobe.subjects.nets.lstm_cell import fused_cell, tapped_cell
 
@@ -44,7 +44,7 @@ class LSTM(Net):
         self.encoder = nn.Linear(planes * board[0] * board[1], channels)
         self.drive = nn.Linear(channels, 4 * channels)
         self.recur = DeferredConv2d(channels, 4 * channels, kernel_size=1)
-        self.ticks = nn.ModuleList([nn.ModuleList([Taps(SITES)])])
+        self.ticks = Modules([Modules([Taps(SITES)])])
         with torch.no_grad():
             self.drive.bias[channels : 2 * channels] += forget_bias
 

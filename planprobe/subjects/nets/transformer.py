@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from planprobe.core.errors import RecipeError, ShapeError
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Net
+from planprobe.subjects.nets.base import Modules, Net
 
 _NEVER = float("-inf")
 
@@ -61,7 +61,7 @@ class Transformer(Net):
         self.encoder = nn.Linear(planes * board[0] * board[1], channels)
         self.positions = nn.Parameter(0.02 * torch.randn(context, channels))
         self.hook_pos_embed = nn.Identity()
-        self.blocks = nn.ModuleList(Block(channels, num_heads) for _ in range(num_layers))
+        self.blocks = Modules(Block(channels, num_heads) for _ in range(num_layers))
         self.ln_final = nn.LayerNorm(channels)
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
@@ -106,7 +106,7 @@ class Transformer(Net):
         return top, (*caches, (position[:, -1] + 1).to(state[-1].dtype))
 
     def _by_block(self, state: State) -> Iterator[tuple[Block, Tensor, Tensor]]:
-        return zip(self.blocks, state[0:-1:2], state[1:-1:2], strict=True)  # pyright: ignore[reportReturnType]
+        return zip(self.blocks, state[0:-1:2], state[1:-1:2], strict=True)
 
     def _check_room(self, position: Tensor) -> None:
         if int(position.max()) >= self.context:

@@ -43,6 +43,8 @@ class GoalBeliefNet(CodedNet):
     """
 
     clocked = True
+    next_square: Tensor
+    may_be_goal: Tensor
 
     def __init__(self, *, task: HiddenGoalTask, style: Style) -> None:
         if (task.hit_rate, task.false_rate) != (1.0, 0.0):

@@ -45,6 +45,8 @@ class Lookup(nn.Module):
     """
 
     otherwise = staticmethod(reflex_scores)
+    keys: Tensor
+    moves: Tensor
 
     def __init__(self, level_sets: Sequence[LevelSet]) -> None:
         super().__init__()

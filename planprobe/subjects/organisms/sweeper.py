@@ -17,6 +17,8 @@ from planprobe.subjects.organisms.goal_belief_net import GoalBeliefNet, GoalView
 class Sweeper(GoalBeliefNet):
     """See the module."""
 
+    order: Tensor
+
     def __init__(self, **options) -> None:
         super().__init__(**options)
         rows = torch.arange(self.num_squares).view(self.size, self.size)

@@ -28,6 +28,7 @@ class TrialWavefront(Wavefront):
     """
 
     features: ClassVar[dict[str, int]] = {**Wavefront.features, "been": 1, "goal": 1, "here": 1}
+    cells: Tensor
 
     def __init__(self, *, task: MazeTrialTask, style: Style) -> None:
         if task.view != "full":

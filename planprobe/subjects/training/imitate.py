@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from planprobe.core.errors import TooFewLevelsError
+from planprobe.core.grid import board_size
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker, play_levels
 from planprobe.core.protocols import Policy
@@ -54,7 +55,7 @@ def clone_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = ResNet(
-            planes=observations.shape[1], board=tuple(observations.shape[-2:]), num_actions=logits.shape[1],
+            planes=observations.shape[1], board=board_size(observations), num_actions=logits.shape[1],
             num_blocks=imitation.num_blocks, channels=imitation.channels, hidden=imitation.hidden, head="pool",
         )  # fmt: skip
         _fit(net, observations[~held_out], logits[~held_out].softmax(1), imitation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planprobe.verdict.figures import theme
 from planprobe.verdict.results import Results
@@ -31,7 +31,7 @@ def behaviour(results: Results) -> Figure | None:
     )
     for number, arm in enumerate(arms):
         part = sorted((row for row in rows if row["arm"] == arm), key=lambda row: row["moves"])
-        columns = {key: [row[key] for row in part] for key in ("value", "low", "high")}
+        columns: dict[str, Any] = {key: [row[key] for row in part] for key in ("value", "low", "high")}
         theme.add_line(
             figure, x=[row["moves"] for row in part], **columns, name=arm, subdued=number > 0,
             colour=theme.AGENT if number == 0 else theme.CONTROL, dash=theme.LINE_DASHES[min(number, 5)],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planprobe.core.records import Row
 from planprobe.verdict.figures import theme
@@ -48,9 +48,9 @@ def probe_sites(results: Results) -> Figure | None:
             part = list(group)
             x, last = [place[row["site"]] for row in part], track == _track(rows[-1])
             own, other = names[kernel]
-            best = {key: [_best_control(row)[key] for row in part] for key in ("value", "low", "high")}
+            best: dict[str, Any] = {key: [_best_control(row)[key] for row in part] for key in ("value", "low", "high")}
             theme.add_line(figure, x=x, **best, name=other, colour=theme.CONTROL, dash=dash, subdued=True, label=last)
-            score = {key: [row[column] for row in part] for key, column in _score("macro_f1").items()}
+            score: dict[str, Any] = {key: [row[column] for row in part] for key, column in _score("macro_f1").items()}
             theme.add_line(figure, x=x, **score, name=own, dash=dash, label=last)
     return theme.finish(figure, tick_text=[site_title(rows, site) for site in sites])
 
@@ -112,11 +112,11 @@ def probe_horizon(results: Results) -> Figure | None:
     events = [row for row in rows if row["bin"] != "never"]  # 'never' is no time, so no line leads to it
     for name, column in zip(reversed(names), ("control_recall", "recall"), strict=True):
         own = name == names[0]
-        look = {"name": name, "colour": theme.AGENT if own else theme.CONTROL}
+        look: dict[str, Any] = {"name": name, "colour": theme.AGENT if own else theme.CONTROL}
         for first, part in ((0, events), (len(events), rows[len(events) :])):
             if not part:
                 continue
-            columns = {key: [row[of] for row in part] for key, of in _score(column).items()}
+            columns: dict[str, Any] = {key: [row[of] for row in part] for key, of in _score(column).items()}
             columns["x"] = list(range(first, first + len(part)))
             if part is events:
                 theme.add_line(figure, **columns, **look, subdued=not own, dash="solid" if own else "dash")

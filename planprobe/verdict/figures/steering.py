@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from planprobe.core.records import Row
@@ -26,11 +27,26 @@ TITLES = {"trained": "fitted directions"}
 
 def steering(results: Results) -> Figure | None:
     """Success by strength, the fitted directions against each control."""
-    rows = [row for row in results.rows("D7") if row["half"] == "choice" and row["arm"] in ("both", "none")]
+    return _by_strength(results.rows("D7"))
+
+
+def steering_arms(results: Results) -> Figure | None:
+    """The factorial on the reported levels: arm x source."""
+    return _by_arm(results.rows("D7"))
+
+
+def draw_steering(rows: Sequence[Row]) -> dict[str, Figure]:
+    """'steering' and 'steering-arms' from saved rows of plan steering, those with nothing to show left out."""
+    drawn = {"steering": _by_strength(rows), "steering-arms": _by_arm(rows)}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def _by_strength(rows: Sequence[Row]) -> Figure | None:
+    rows = [row for row in rows if row["half"] == "choice" and row["arm"] in ("both", "none")]
     strengths = sorted({row["alpha"] for row in rows if row["source"] != NO_EDIT})
     if not strengths:
         return None
-    sources = [name for name in dict.fromkeys(row["source"] for row in rows) if name != NO_EDIT]
+    sources: list[str] = [name for name in dict.fromkeys(row["source"] for row in rows) if name != NO_EDIT]
     figure = theme.make_figure(
         x_title="strength α (times a direction of unit norm)", y_title="levels left by the long way (fraction)",
         right_labels=[TITLES.get(name, name) for name in sources],
@@ -51,9 +67,8 @@ def steering(results: Results) -> Figure | None:
     return theme.finish(figure, tick_text=[f"{alpha:g}" for alpha in place])
 
 
-def steering_arms(results: Results) -> Figure | None:
-    """The factorial on the reported levels: arm x source."""
-    rows = [row for row in results.rows("D7") if row["half"] == "report"]
+def _by_arm(rows: Sequence[Row]) -> Figure | None:
+    rows = [row for row in rows if row["half"] == "report"]
     if not rows:
         return None
     lines = [(f"{row['arm']} · {_source(row)}" if row["arm"] != "none" else "no edit", row) for row in _in_order(rows)]

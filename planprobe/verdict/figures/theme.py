@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -117,7 +117,7 @@ def add_points(
 
 def finish(figure: Figure, *, tick_text: Sequence[str] | None = None) -> Figure:
     """Last touches: room around numeric x, names of evenly spaced ticks, end labels that do not overlap."""
-    numbers = [v for trace in figure.data for v in (trace.x or ()) if isinstance(v, (int, float))]
+    numbers = [v for trace in _traces(figure) for v in (trace.x or ()) if isinstance(v, (int, float))]
     if numbers:
         room = 0.03 * max(max(numbers) - min(numbers), 1e-9)
         figure.update_xaxes(range=[min(numbers) - room, max(numbers) + room])
@@ -143,6 +143,10 @@ def as_list(figure: Figure) -> Figure:
     return figure
 
 
+def _traces(figure: Figure) -> Any:
+    return figure.data
+
+
 def _label_end(figure: Figure, x: float, y: float, name: str, colour: str, rise: int = 0) -> None:
     figure.add_annotation(
         x=x, y=y, text=plain(name), showarrow=False, xanchor="left", xshift=9, yshift=rise,
@@ -152,8 +156,8 @@ def _label_end(figure: Figure, x: float, y: float, name: str, colour: str, rise:
 
 def _spread_labels(figure: Figure, *, gap: float = 0.06) -> None:
     """Move labels at the same x apart where they would overlap, by at least `gap` of the height that is drawn."""
-    values = [v for trace in figure.data for v in (trace.y or ()) if isinstance(v, (int, float))]
-    values += [v for trace in figure.data for pair in (trace.customdata or ()) for v in pair]
+    values = [v for trace in _traces(figure) for v in (trace.y or ()) if isinstance(v, (int, float))]
+    values += [v for trace in _traces(figure) for pair in (trace.customdata or ()) for v in pair]
     notes = [note for note in figure.layout.annotations if note.xshift and not note.yshift]
     if not values:
         return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planprobe.core.records import Row
 from planprobe.verdict.figures import theme
@@ -60,7 +60,7 @@ def _of(rows: list[Row], variant: str) -> list[Row]:
     return sorted((row for row in rows if row["variant"] == variant), key=lambda row: row["thinking_steps"])
 
 
-def _columns(rows: list[Row], measure: str, place: dict) -> dict[str, list]:
+def _columns(rows: list[Row], measure: str, place: dict) -> dict[str, Any]:
     columns = {key: [row[f"{measure}_{column}"] for row in rows] for key, column in _NAMES.items()}
     return {"x": [place[row["thinking_steps"]] for row in rows], **columns}
 

@@ -38,7 +38,7 @@ def candidate_law(results: Results) -> Figure | None:
 
 def revaluation(results: Results) -> Figure | None:
     """Share of new moves by thinking steps after the change."""
-    rows = results.rows("D10")
+    rows = [row for row in results.rows("D10") if "thinking_steps_after" in row]
     if not rows:
         return None
     names = list(dict.fromkeys(row["condition"] for row in rows))

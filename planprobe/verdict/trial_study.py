@@ -1,0 +1,184 @@
+"""The study of an agent that plays trials: does it adapt, and if so, does it work out anew what to do?
+
+play held-out trials                                   what can it do, between chance and the best reference player
+D11 compare its last episode with its first            against memory reset, and a memory of another task
+D10 make a course best that it never took              against cached courses, and memory reset at episode ends
+D12 read the posterior from its memory                 against its inputs, an untrained net, an irrelevant latent
+judge by the same rules, write results, figures, report
+
+What a task does not allow is not measured: among the arms of a bandit nothing can be revalued. Such a verdict says so.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from planprobe.core.errors import TooFewLevelsError
+from planprobe.core.play_trials import TrialRollout, play_trials
+from planprobe.core.protocols import State
+from planprobe.core.records import Effect, Evidence, Row, Verdict
+from planprobe.instruments.detectors import adaptation, trial_revaluation
+from planprobe.instruments.detectors.adaptation import MakeTrials
+from planprobe.instruments.statistics.proportions import proportion
+from planprobe.instruments.statistics.stats import cluster_bootstrap, ratio
+from planprobe.subjects.agent import WEIGHTS_FILE, Agent
+from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out, make_trial_env
+from planprobe.subjects.envs.trial_inputs import TrialInputs
+from planprobe.subjects.trial_changes import TrialChange, trial_changes
+from planprobe.subjects.trial_scores import hash_trials
+from planprobe.verdict.budgets import Budget
+from planprobe.verdict.criteria import ADAPTATION, REVALUATION
+from planprobe.verdict.figures import rebuild_figures
+from planprobe.verdict.judge import judge
+from planprobe.verdict.rates import load_rates
+from planprobe.verdict.reference_scores import PlayedReference, best_reference, play_references
+from planprobe.verdict.report import write_report
+from planprobe.verdict.results import file_hash, versions, write_results
+from planprobe.verdict.stages import ProgressCallback
+from planprobe.verdict.study import Taken
+
+NUM_TRIALS = {"smoke": 40, "quick": 1000, "full": 5000}
+NUM_BOARD_TRIALS = {"smoke": 24, "quick": 300, "full": 1000}  # of tasks seen as boards, where a step costs more
+
+
+def study_trials(agent: Agent, *, out: str | Path, budget: Budget, progress: ProgressCallback | None = None) -> Verdict:
+    """Run the battery for trials on an agent and write verdict, evidence, figures and report to `out`.
+
+    Args: as `take_trial_evidence`.
+    Raises: RecipeError (an agent that plays single episodes on levels: `study.study`); nothing is written before
+    everything is measured.
+    """
+    tell = progress or (lambda share, text: None)
+    taken = take_trial_evidence(agent, budget, progress=progress)
+    tell(0.95, "figures and report")
+    folder = write_results(out, taken.verdict, {"trials": taken.behaviour})
+    rebuild_figures(folder)
+    write_report(folder)
+    tell(1.0, "done")
+    return taken.verdict
+
+
+def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallback | None = None) -> Taken:
+    """Measure and judge; write nothing. budget: its name decides the number of trials, its seed every draw."""
+    tell, began = progress or (lambda share, text: None), time.monotonic()
+    task = held_out(agent.trial_task)
+    make_trials = partial(_make_trials, task, agent)
+    boards = make_trials(1).height > 1
+    num_trials = (NUM_BOARD_TRIALS if boards else NUM_TRIALS).get(budget.name, budget.num_levels)
+
+    tell(0.0, "D11 adaptation: playing trials")
+    played = adaptation.play_conditions(agent.net, make_trials, num_trials, seed=budget.seed)
+    kept = played[adaptation.KEPT]
+    tell(0.5, "reference players on the same trials")
+    references = play_references(task, num_trials)
+    best = best_reference(references, adaptation.stage_scores(kept).shape[1] - 1)
+    adapts = adaptation.judge(
+        played, best=references[best].stages if best else None, min_effect=ADAPTATION.value, seed=budget.seed,
+        recurrent=bool(agent.net.initial_state(1, (make_trials(1).height, make_trials(1).width))),
+    )  # fmt: skip
+    skill = measure_skill(kept, references[best] if best else None, make_trials, num_trials)
+
+    tell(0.6, "D10 revaluation")
+    evidence, unmeasured = [adapts], ""
+    try:
+        if changes := [change for change in trial_changes(agent.trial_task) if change.in_sight]:
+            evidence.append(revalue(agent, changes, num_trials, seed=budget.seed))
+    except TooFewLevelsError as error:
+        unmeasured = str(error)
+
+    tell(0.9, "judging")
+    provenance = _describe(agent, task, skill, budget, num_trials, seconds=time.monotonic() - began)
+    if unmeasured:
+        provenance["D10 was not measured"] = unmeasured
+    verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=load_rates(budget.name))
+    return Taken(verdict, stage_rows(kept, references))
+
+
+def revalue(agent: Agent, changes: Sequence[TrialChange], num_trials: int, *, seed: int = 0) -> Evidence:
+    """D10 of an agent by some changes of its trials, taken together."""
+    stimuli = [
+        trial_revaluation.Change(change.name, partial(_make_trials, change.task, agent), change.score, change.cached)
+        for change in changes
+    ]
+    return trial_revaluation.run(agent.net, stimuli, num_trials=num_trials, min_effect=REVALUATION.value, seed=seed)
+
+
+def measure_skill(kept: TrialRollout, best: PlayedReference | None, make_trials: MakeTrials, num_trials: int) -> Effect:
+    """How well the agent has learnt its task, on the scale of a solve rate.
+
+    Where episodes can be solved: the share of last episodes that were. Elsewhere its return between that of choosing at
+    random (0) and of the best reference player (1), on the same trials; without a player it is not known (nan).
+    """
+    if bool(kept.success.any()):
+        return proportion(kept.success[:, -1].cpu().numpy(), unit="fraction of last episodes solved")
+    unit = "return, from chance (0) to the best player (1)"
+    if best is None:
+        return Effect(math.nan, math.nan, math.nan, num_trials, unit)
+    chance = play_trials(_Chance(make_trials(1).num_actions), make_trials(num_trials)).returns.double()
+    gains = torch.stack([kept.returns.double() - chance, best.rewards.double().sum(1) - chance], dim=1)
+    return cluster_bootstrap(gains.cpu().numpy(), ratio, unit=unit)
+
+
+def stage_rows(kept: TrialRollout, references: dict[str, PlayedReference]) -> list[Row]:
+    """Mean score of each stage with its interval, of the agent and of every reference player."""
+    scores = {"the agent": adaptation.stage_scores(kept)} | {name: each.stages for name, each in references.items()}
+    rows: list[Row] = []
+    for name, stages in scores.items():
+        for number, column in enumerate(stages.T, start=1):
+            mean = cluster_bootstrap(column)
+            rows.append(
+                {"arm": name, "stage": number, "value": mean.value, "low": mean.low, "high": mean.high, "n": mean.n}
+            )
+    return rows
+
+
+def _make_trials(task: TrialTask, agent: Agent, num_trials: int) -> TrialInputs:
+    return make_trial_env(task, agent.recipe.inputs, num_trials)
+
+
+class _Chance:
+    """A policy that chooses at random."""
+
+    def __init__(self, num_actions: int) -> None:
+        self.num_actions = num_actions
+
+    def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
+        return ()
+
+    def step(self, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        zeros = torch.zeros(len(observation), self.num_actions)
+        return zeros, zeros[:, 0], ()
+
+
+def _describe(
+    agent: Agent, task: TrialTask, skill: Effect, budget: Budget, num_trials: int, *, seconds: float
+) -> dict[str, Any]:
+    """Everything that decides the numbers, as `provenance.describe` has it for levels."""
+    facts: dict[str, Any] = {
+        "name": agent.name, "skill": f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}] {skill.unit}",
+        "trained for": f"{agent.frames:,} steps",
+    }  # fmt: skip
+    if agent.folder is not None:
+        facts |= {"net": asdict(agent.recipe.net), "recipe hash": agent.recipe.hash()}
+        facts["weights hash"] = file_hash(agent.folder / WEIGHTS_FILE) or "of an unfinished run"
+    facts["task"] = {"kind": task.kind, **asdict(task)}  # pyright: ignore[reportArgumentType]
+    return {
+        "agent": facts,
+        "trials": {"number": num_trials, "seed": TEST_SEED, "hash": hash_trials(task, num_trials)},
+        "budget": asdict(budget),
+        "versions": versions(),
+        "run": {
+            "finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+            "seconds": round(seconds),
+            "solve_rate": skill.value,
+        },
+    }

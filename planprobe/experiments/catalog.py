@@ -50,6 +50,15 @@ EXPERIMENTS: dict[str, Entry] = {
         "does an agent without memory use the world as memory, where it can leave a trace?",
         "environment_memory:run_environment_memory", trains=True,
     ),
+    "goal-patching": Entry(
+        "is the way worked out from a goal that can be told the agent inside, and where does it keep that goal?",
+        "goal_patching:run_goal_patching", ("drc12-rl-maze11-s0",),
+    ),
+    "revaluation": Entry(
+        "does an agent that learns within a trial take a better course that it has never taken?",
+        "revaluation:run_revaluation",
+        tuple(f"planprobe.subjects.organisms:{family}_maze_trial7_s0" for family in ("replayer", "wavefront")),
+    ),
 }  # fmt: skip
 
 

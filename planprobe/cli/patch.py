@@ -164,16 +164,11 @@ def _record(
 
 def _save(out: Path, record: dict[str, Any], tables: dict[str, list[Row]]) -> Path:
     """Tables and record, then figures from the rows as they were saved."""
-    from pyarrow import parquet
-
-    from planprobe.cli.saving import save_run
-    from planprobe.verdict.figures import save_figure
+    from planprobe.cli.saving import save_figures, save_run
     from planprobe.verdict.figures.patching import draw_patching
 
     path = save_run(out, "patch", record, tables)
-    rows = parquet.read_table(out / "patch" / "rows.parquet").to_pylist()
-    for name, figure in draw_patching(rows).items():
-        save_figure(figure, out / "patch" / f"{name}.json")
+    save_figures(out, "patch", "rows", draw_patching)
     return path
 
 

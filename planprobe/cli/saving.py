@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,8 @@ from planprobe.core.records import Row
 from planprobe.core.store import write_json
 
 if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
     from planprobe.core.levels import LevelSet
     from planprobe.subjects.agent import Agent
 
@@ -29,6 +32,17 @@ def save_run(folder: Path, verb: str, record: dict[str, Any], tables: dict[str, 
         write_table(folder / verb / f"{name}.parquet", rows)
     hashes = {name: data_hash(rows) for name, rows in tables.items()}
     return write_json(folder / f"{verb}.json", finite({"schema": SCHEMA, "verb": verb, **record, "row_hashes": hashes}))
+
+
+def save_figures(folder: Path, verb: str, table: str, draw: Callable[[list[Row]], dict[str, Figure]]) -> None:
+    """Draw a table as it was saved, and put the figures beside it. Raises: OutputError (cannot be written)."""
+    from pyarrow import parquet
+
+    from planprobe.verdict.figures import save_figure
+
+    rows = parquet.read_table(folder / verb / f"{table}.parquet").to_pylist()
+    for name, figure in draw(rows).items():
+        save_figure(figure, folder / verb / f"{name}.json")
 
 
 def describe_run(agent: Agent, options: Any, sets: dict[str, LevelSet], *, seconds: float) -> dict[str, Any]:

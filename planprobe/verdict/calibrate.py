@@ -27,6 +27,7 @@ from planprobe.subjects.organisms.families import BOARDS, PLANS, named_task
 from planprobe.subjects.organisms.trained import trained_seeds
 from planprobe.subjects.recipe import Recipe
 from planprobe.verdict.budgets import get_budget
+from planprobe.verdict.criteria import MIN_SOLVE_RATE
 from planprobe.verdict.rates import DetectorRates, Rates, save_rates
 from planprobe.verdict.results import finite
 from planprobe.verdict.study import take_evidence
@@ -176,10 +177,19 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
         version=planprobe.__version__,
         budget=budget,
         detectors=detectors,
-        verdict_right=_share(each.reading == each.answer for each in judged),
+        verdict_right=_share(is_right(each) for each in judged),
         called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
         type_right=_share(each.kind == each.planning_type for each in said_plans),
     )
+
+
+def is_right(judged: JudgedCase) -> bool:
+    """Whether the reading is the answer. Of one that has not learnt its task nothing negative may be said, so there
+    'cannot say' is right where the answer is no."""
+    if judged.reading == judged.answer:
+        return True
+    failed = judged.solve_rate < MIN_SOLVE_RATE.value
+    return failed and judged.answer != PLANS and judged.reading == "cannot say"
 
 
 def case_rows(folder: str | Path) -> list[Row]:

@@ -2,7 +2,7 @@
 
 | reading | needs |
 |---|---|
-| plans | D1 and (D2 or bigger boards) and D7 and D10, each beyond its controls |
+| plans | D1 and (D2 or D3: more time the further, or the more ways there are) and D7 and D10, each beyond its controls |
 | adapts without planning | D11 supported, D10 refuted |
 | plan present but unused | one of D4-D6 supported, one of D7-D9 refuted and none supported, D1 not supported |
 | does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |
@@ -125,7 +125,7 @@ def _read(found: dict[str, Outcome]) -> str:
     def refuted(*detectors: str) -> bool:
         return any(found.get(detector) == "refuted" for detector in detectors)
 
-    if supported("D1") and supported("D2") and supported("D7") and supported("D10"):
+    if supported("D1") and supported("D2", "D3") and supported("D7") and supported("D10"):
         return "plans"
     if supported("D11") and refuted("D10"):
         return "adapts without planning"

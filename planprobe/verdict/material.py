@@ -106,7 +106,8 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         wide_ladder=(
             candidate_ladder(CANDIDATES, budget.num_layouts, distance=task.size + 1, **ladder) if climbs else None
         ),
-        changes=task_pairs(task, "toggle-wall", budget.num_changes),
+        # a table that falls back to a reflex where a wall has moved made two of three new moves without this
+        changes=task_pairs(task, "toggle-wall", budget.num_changes, away=is_maze),
         # Boxoban's optimal plans take a second each to find, and a study asks for thousands
         planner=observation_planner(task.kind, observation=task.observation) if task.kind != "boxoban" else None,
         geometry=observation_geometry(observation=task.observation),

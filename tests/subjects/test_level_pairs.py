@@ -160,3 +160,14 @@ def test_what_no_pair_can_be_made_of(levels):
     pairs = make_pairs(levels["maze"], "move-goal", kind="maze", seed=0)
     with pytest.raises(ShapeError, match="same in both"):
         type(pairs)(**{**vars(pairs), "corrupted_actions": pairs.clean_actions})
+
+
+def test_a_detour_is_not_found_by_heading_for_the_goal(levels):
+    pairs = make_pairs(levels["maze"], "toggle-wall", kind="maze", seed=0, split="test", away=True)
+    assert len(pairs) >= 10
+    width = pairs.corrupted.width
+    goals = ((pairs.corrupted.boards & TARGET) != 0).flatten(1).to(torch.uint8).argmax(1)
+    steps = torch.tensor([(-1, 0), (1, 0), (0, -1), (0, 1)])[pairs.corrupted_actions]
+    start = torch.stack([pairs.corrupted.players // width, pairs.corrupted.players % width], dim=1)
+    goal = torch.stack([goals // width, goals % width], dim=1)
+    assert ((start + steps - goal).abs().sum(1) > (start - goal).abs().sum(1)).all()

@@ -18,8 +18,8 @@ from torch import Tensor
 
 from planprobe.core.errors import AddressError, TooFewLevelsError
 from planprobe.core.play import EnvMaker
-from planprobe.core.records import Evidence, Row
-from planprobe.instruments.detectors.outcome import decide
+from planprobe.core.records import Effect, Evidence, Outcome, Row
+from planprobe.instruments.detectors.outcome import LEVEL, MIN_POWER, decide
 from planprobe.instruments.hooks import OpenedPolicy
 from planprobe.instruments.statistics.proportions import paired_proportion_power, power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
@@ -211,7 +211,8 @@ def _conclude(
     controls = {
         name: bootstrap_difference(part.success, nothing.success, unit=UNIT, seed=seed) for name, part in rivals.items()
     }
-    above = _share_of_draws_as_good(trained, [part for part in rivals.values() if part.source == RANDOM])
+    randoms = [part for part in rivals.values() if part.source == RANDOM]
+    above = _share_of_draws_as_good(trained, randoms)
     power = power_of_interval(beyond, min_effect=min_effect)
     if math.isnan(power):  # no level differs from another
         power = paired_proportion_power(beyond.n, effect=min_effect, discordant_rate=0.0)
@@ -228,11 +229,23 @@ def _conclude(
         beyond_controls=replace(beyond, p=p),
         min_effect=min_effect,
         power=power,
-        outcome=decide(beyond, min_effect=min_effect, power=power, p=p),
+        outcome=_decide(beyond, min_effect, power, p, above, randoms),
         falsifies=FALSIFIES,
         rows=rows,
         notes=_notes(told, arm, alpha, best, above),
     )
+
+
+def _decide(
+    beyond: Effect, min_effect: float, power: float, p: float, above: float, randoms: list[Measured]
+) -> Outcome:
+    """As every detector, and refuted too where random directions do as well: the fitted one lies within their spread,
+    though that leaves room above. (Whatever is written into the board that a table recognises, it loses its way.)"""
+    outcome = decide(beyond, min_effect=min_effect, power=power, p=p)
+    widest = max(float(np.quantile(part.steered.took_long.mean(0).numpy(), 0.95)) for part in randoms)
+    if outcome == "inconclusive" and above >= LEVEL and widest <= 1 - min_effect and power >= MIN_POWER:
+        return "refuted"
+    return outcome
 
 
 def _title(part: Measured, alpha: float) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from planprobe.core.errors import RecipeError, TooFewLevelsError, unknown_name
-from planprobe.core.grid import BOX, NUM_MOVES, TARGET, WALL, move_offsets
+from planprobe.core.grid import BOX, COLUMN_OFFSETS, NUM_MOVES, ROW_OFFSETS, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet, split_names
 from planprobe.core.pairs import LevelPairs
 from planprobe.core.rng import draw_below
@@ -113,6 +113,7 @@ def make_pairs(
     split: str | None = None,
     min_length: int = 4,
     min_distance: int = 2,
+    away: bool = False,
     attempts: int = ATTEMPTS,
     numbers: Tensor | None = None,
 ) -> LevelPairs:
@@ -123,6 +124,7 @@ def make_pairs(
         change: of `CHANGES[kind]`. kind: the task's. split: that every changed layout must fall into; None = any.
         min_length: moves that both optimal plans take at least.
         min_distance: rows plus columns between the start and every changed square, at least.
+        away: the new move leads off the target, in rows plus columns, so that nobody makes it by heading there (mazes).
         numbers: (N,) names of the levels, which draws are counted by; default 0 .. N - 1.
     Returns: at most N pairs in the order of the levels; `level_ids` are their numbers.
     Raises: UnknownNameError (change); RecipeError (kind, split).
@@ -145,6 +147,8 @@ def make_pairs(
         options = can_start[ids] & (new.optimal.sum(1) == 1) & (new.lengths >= min_length)
         options &= ~(new.optimal & clean.optimal[ids]).any(1)
         options &= _distance_to_change(levels.boards[ids], changed.boards) >= min_distance
+        if away:
+            options &= ~(new.optimal & _nears_target(changed)).any(1)
         good = options.any(1)
         squares = draw_square(options, seed, _DRAW_START, numbers[ids], attempt)
         ids = ids[good]
@@ -288,6 +292,15 @@ def _distance_to_change(boards: Tensor, changed: Tensor) -> Tensor:
     differs = (boards != changed).flatten(1)
     nearest = torch.where(differs[:, None], apart, height + width).amin(2)
     return torch.where(differs.any(1, keepdim=True), nearest, 0)
+
+
+def _nears_target(levels: LevelSet) -> Tensor:
+    """Whether a move from a square comes nearer to the first target in rows plus columns, (N, 4, H*W) bool."""
+    height, width = levels.boards.shape[1:]
+    squares, goals = torch.arange(height * width), squares_of(levels.boards, TARGET)[:, None]
+    down, right = goals // width - squares // width, goals % width - squares % width
+    steps = zip(ROW_OFFSETS[:NUM_MOVES], COLUMN_OFFSETS[:NUM_MOVES], strict=True)
+    return torch.stack([down * row + right * column > 0 for row, column in steps], dim=1)
 
 
 def _is_of_split(levels: LevelSet, split: str | None, kind: str) -> Tensor:

@@ -115,7 +115,7 @@ NECESSITY = Criterion(
 
 SWITCHES = Criterion(
     "D6.switches", 0.1, "times a level that one way gives place to another, at least",
-    "A sweep shows a way once it has arrived, and keeps it: none a level on wavefronts and short-sighted ones (seed 0). "
+    "A sweep shows a way once it has arrived, and keeps it: none on wavefronts and short-sighted ones (seed 0). "
     "Samplers change way on one level in two (lower limits .27 and .50, seeds 0 and 1); a third of the lesser of them.",
     "organisms of seeds that no error rate is reported on",
 )  # fmt: skip

@@ -24,7 +24,8 @@ def trainer(tmp_path):
 
 def test_ticks_are_those_of_the_plain_unroll(trainer):
     net, lesson = trainer.net, trainer.collector.collect(4)
-    hidden, logits, values, state = unroll_ticks(net, lesson.observations, lesson.state, lesson.starts)
+    hidden, features, state = unroll_ticks(net, lesson.observations, lesson.state, lesson.starts)
+    logits, values = net.head(features)
     plain_logits, plain_values, plain_state = net.unroll(lesson.observations, lesson.state, lesson.starts)
     torch.testing.assert_close(logits, plain_logits.flatten(0, 1))
     torch.testing.assert_close(values, plain_values.flatten())

@@ -153,7 +153,8 @@ class TaughtLearner(Learner):
         return {name: round(float(value.detach()), 5) for name, value in stats.items()}
 
     def _learn(self, batch: Lesson) -> tuple[dict[str, Tensor], State]:
-        hidden, logits, values, state = unroll_ticks(self.net, batch.observations, batch.state, batch.starts)
+        hidden, features, state = unroll_ticks(self.net, batch.observations, batch.state, batch.starts)
+        logits, values = self.net.head(self._blind_to_own_square(features, batch.observations.flatten(0, 1)))
         loss, stats = self._reading_loss(hidden, batch.said)
         asked = batch.speaks.flatten()
         log_probs, advice = logits.log_softmax(1), batch.advice.flatten(0, 1)
@@ -164,6 +165,17 @@ class TaughtLearner(Learner):
         stats |= {"loss": loss, "grad_norm": self._step(loss), "followed": followed}
         self._see_plans_only()
         return stats, state
+
+    def _blind_to_own_square(self, features: Tensor, observations: Tensor) -> Tensor:
+        """What the head reads (N, 2 C, H', W'), with another board's memory on the agent's own square.
+
+        Else the policy would go by the best move from where it stands, and by no mark on its way.
+        """
+        ring, channels = self.net.ring, self.reader.in_channels
+        here, memory = F.pad(observations[:, -1:], (-ring,) * 4) > 0, features[:, channels:]
+        own = (memory.detach() * here).sum((2, 3), keepdim=True)
+        others = own[torch.randperm(len(own), generator=self.generator)]
+        return torch.cat([features[:, :channels], torch.where(here, others, memory)], dim=1)
 
     def _reading_loss(self, hidden: Tensor, said: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of classes and squared error of numbers, h (N, C, H', W') being read."""
@@ -202,9 +214,9 @@ class TaughtLearner(Learner):
         self.reader.load_state_dict(own)
 
 
-def unroll_ticks(net: Net, observations: Tensor, state: State, starts: Tensor) -> tuple[Tensor, Tensor, Tensor, State]:
-    """T steps of a one-layer DRC with gradients: h after every tick (T * K * B, C, H', W'), logits (T * B, A), values
-    (T * B,), last memory. Arguments as `Net.unroll`."""
+def unroll_ticks(net: Net, observations: Tensor, state: State, starts: Tensor) -> tuple[Tensor, Tensor, State]:
+    """T steps of a one-layer DRC with gradients: h after every tick (T * K * B, C, H', W'), what the head reads (T * B,
+    2 C, H', W'), last memory. Arguments as `Net.unroll`."""
     assert isinstance(net, DRC)
     encodings = net.encode(observations.flatten(0, 1))
     (drives,) = net.drives(encodings)
@@ -217,6 +229,5 @@ def unroll_ticks(net: Net, observations: Tensor, state: State, starts: Tensor) -
             hidden.append(h)
         state = (h, c)
     net.end_unroll()
-    tops = cat_boards(hidden[net.num_ticks - 1 :: net.num_ticks])
-    logits, values = net.head(net.join(encodings, tops))
-    return cat_boards(hidden), logits, values, state
+    features = net.join(encodings, cat_boards(hidden[net.num_ticks - 1 :: net.num_ticks]))
+    return cat_boards(hidden), features, state

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
 QUESTION = "does the agent become better within a trial, by what it remembers of this very task?"
-NUM_TRIALS = {"smoke": 300, "quick": 2000, "full": 10_000}
+NUM_TRIALS = {"smoke": 100, "quick": 2000, "full": 10_000}
 NUM_BOARD_TRIALS = {
     "smoke": 24,
     "quick": 200,
@@ -65,15 +65,15 @@ def run_adaptation(
     """
     tell = progress or silent
     pick_budget(NUM_TRIALS, budget)
-    cases = []
+    cases, players = [], {}
     for number, agent in enumerate(agents):
         tell(number / len(agents), f"playing trials with {agent.name}")
         boards = agent.trial_task.make_env(1).spatial
-        cases.append(_play(agent, (NUM_BOARD_TRIALS if boards else NUM_TRIALS)[budget], seed))
-    tables: dict[str, list[Row]] = {"index": [row for case in cases for row in _index_rows(case, seed)]}
+        cases.append(_play(agent, (NUM_BOARD_TRIALS if boards else NUM_TRIALS)[budget], seed, players))
+    tables: dict[str, list[Row]] = {"index": [row for case in cases for row in _index_rows(case)]}
     tables |= {
         "seeds": _seed_rows(tables["index"]),
-        "stages": [row for case in cases for row in _stage_rows(case, seed)],
+        "stages": [row for case in cases for row in _stage_rows(case)],
     }
     tables["shots"] = [row for case in cases for row in _shot_rows(case)]
     tell(1.0, "done")
@@ -102,14 +102,17 @@ def extend_task(task: TrialTask, *, context: int | None = None) -> TrialTask:
     return dataclasses.replace(task, num_episodes=episodes)  # pyright: ignore[reportArgumentType]
 
 
-def _play(agent: Agent, num_trials: int, seed: int) -> _Case:
+def _play(agent: Agent, num_trials: int, seed: int, players_of: dict[TrialTask, dict[str, PlayedReference]]) -> _Case:
+    """players_of: reference players of tasks that were played before, to which this one's are added."""
     task = extend_task(agent.trial_task, context=getattr(agent.net, "context", None))
     trained = held_out(agent.trial_task).make_env(1).num_episodes
     make_trials = partial(_make_trials, task, agent)
     rollouts = detector.play_conditions(agent.net, make_trials, num_trials, seed=seed)
     num_stages = detector.stage_scores(rollouts[detector.KEPT]).shape[1]
     judged = trained if trained > 1 else num_stages
-    players = play_references(task, num_trials)
+    if task not in players_of:
+        players_of[task] = play_references(task, num_trials)
+    players = players_of[task]
     best = best_reference(players, judged - 1)
     evidence = detector.judge(
         rollouts, best=players[best].stages if best else None, judged_stage=judged, min_effect=ADAPTATION.value,
@@ -124,32 +127,32 @@ def _make_trials(task: TrialTask, agent: Agent, num_trials: int):
 
 
 # tables --------------------------------------------------------------------------------------------------------------
-def _stage_rows(case: _Case, seed: int) -> list[Row]:
+def _stage_rows(case: _Case) -> list[Row]:
     """Score of every stage: of the agent under each condition, of each player; solved and steps where they differ."""
     rows: list[Row] = []
     for who, score in [
         *((name, detector.stage_scores(rollout)) for name, rollout in case.rollouts.items()),
         *((name, played.stages) for name, played in case.players.items()),
     ]:
-        rows += _by_stage(case, who, "return", score, seed)
+        rows += _by_stage(case, who, "return", score)
     for who, rollout in case.rollouts.items():
         if bool(rollout.success.any()) and rollout.success.shape[1] > 1:
-            rows += _by_stage(case, who, "solved", rollout.success.double().numpy(), seed)
-            rows += _by_stage(case, who, "steps", rollout.episode_lengths.double().numpy(), seed)
+            rows += _by_stage(case, who, "solved", rollout.success.double().numpy())
+            rows += _by_stage(case, who, "steps", rollout.episode_lengths.double().numpy())
     return rows
 
 
-def _by_stage(case: _Case, who: str, measure: str, score: np.ndarray, seed: int) -> list[Row]:
+def _by_stage(case: _Case, who: str, measure: str, score: np.ndarray) -> list[Row]:
     return [
         {
             "agent": case.agent.name, "who": who, "measure": measure, "stage": stage,
-            "trained_on": stage <= case.trained_stages, **over_trials(column, seed=seed),
+            "trained_on": stage <= case.trained_stages, **over_trials(column),
         }
         for stage, column in enumerate(score.T, start=1)
     ]  # fmt: skip
 
 
-def _index_rows(case: _Case, seed: int) -> list[Row]:
+def _index_rows(case: _Case) -> list[Row]:
     """Adaptation index and in-context-learning score under each condition, and of each player where it has them."""
     effects = {detector.KEPT: case.evidence.effect, **case.evidence.controls}
     rows: list[Row] = [
@@ -161,7 +164,7 @@ def _index_rows(case: _Case, seed: int) -> list[Row]:
     scores |= {who: detector.learning_score(played.rewards, played.active) for who, played in case.players.items()}
     for who, score in scores.items():
         label: Row = {"agent": case.agent.name, "who": who, "measure": LEARNING, "unit": LEARNING_UNIT}
-        rows.append(label | over_trials(score, seed=seed))
+        rows.append(label | over_trials(score))
     return rows
 
 

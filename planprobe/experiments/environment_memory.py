@@ -17,7 +17,7 @@ from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, between, pick_budget, silent
-from planprobe.experiments.small_nets import train_on
+from planprobe.experiments.small_nets import fit_training, train_on
 from planprobe.instruments.detectors import environment_memory as detector
 from planprobe.subjects.envs.timing import TimingTask
 from planprobe.subjects.envs.trial_catalog import make_trial_env
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
 QUESTION = "does an agent without memory use the world as memory, where it can leave a trace?"
-TRACK = TimingTask(shortest=2, longest=5, track_length=6)
+TRACK = TimingTask(shortest=1, longest=4, track_length=5)
 TASKS = {"a track to walk on": TRACK, "no track": replace(TRACK, track_length=1)}
 NETS = {
     "feed-forward": NetRecipe(kind="mlp", channels=48, num_blocks=1, hidden=32),
@@ -38,7 +38,7 @@ NETS = {
 }
 INPUTS = Inputs(previous_action=False, reward=False, episode_end=False)
 TRAINING = TrainingRecipe(
-    num_boards=256, unroll=22, gamma=0.98, lr=(3e-3, 3e-4), entropy=(0.03, 0.0), epochs=2, num_minibatches=2
+    num_boards=128, unroll=9, gamma=0.98, lr=(3e-3, 3e-4), entropy=(0.06, 0.01), epochs=3, num_minibatches=2
 )
 
 
@@ -49,7 +49,7 @@ class _Size:
     num_trials: int
 
 
-SIZES = {"smoke": _Size(6_000, 2, 50), "quick": _Size(500_000, 3, 2000), "full": _Size(2_000_000, 8, 10_000)}
+SIZES = {"smoke": _Size(600, 2, 50), "quick": _Size(500_000, 3, 2000), "full": _Size(2_000_000, 8, 10_000)}
 
 
 def run_environment_memory(
@@ -69,14 +69,14 @@ def run_environment_memory(
         found = replace(found, rows=[{"agent": name, **row} for row in found.rows])
         rows += [{"net": net, "task": task, "seed": number, **row} for row in found.rows]
         evidence.append(found)
-    tables = {"conditions": _over_seeds(rows), "references": _reference_rows(size.num_trials, seed)}
+    tables = {"conditions": _over_seeds(rows), "references": _reference_rows(size.num_trials)}
     tell(1.0, "done")
     return Findings(
         name="environment-memory", question=QUESTION, tables=tables, evidence=evidence, notes=_notes(tables, evidence),
         provenance={
             "tasks": {name: {"kind": task.kind, **asdict(task)} for name, task in TASKS.items()},
             "nets": {name: asdict(net) for name, net in NETS.items()}, "inputs": asdict(INPUTS),
-            "training": asdict(replace(TRAINING, frames=size.frames)), "num_seeds": size.num_seeds,
+            "training": asdict(fit_training(TRAINING, size.frames)), "num_seeds": size.num_seeds,
             "num_trials": size.num_trials,
         },
     )  # fmt: skip
@@ -88,7 +88,7 @@ def _tell_of(tell: ProgressCallback, name: str, share: float, text: str) -> None
 
 def _judge(net: str, task: str, seed: int, size: _Size, tell: ProgressCallback) -> Evidence:
     """D15 of one net, trained on one task."""
-    training = replace(TRAINING, frames=size.frames)
+    training = fit_training(TRAINING, size.frames)
     trained = train_on(TASKS[task], INPUTS, NETS[net], training, seed=seed, progress=tell)
     make, make_scrambled = (
         partial(make_trial_env, replace(TASKS[task], scramble=scramble), INPUTS) for scramble in (False, True)
@@ -119,12 +119,12 @@ def _over_seeds(rows: list[Row]) -> list[Row]:
     ]
 
 
-def _reference_rows(num_trials: int, seed: int) -> list[Row]:
+def _reference_rows(num_trials: int) -> list[Row]:
     rows: list[Row] = []
     for condition, task in ((detector.INTACT, TRACK), (detector.SCRAMBLED, replace(TRACK, scramble=True))):
         for name, played in play_references(task, num_trials).items():
             total = (played.rewards * played.active).sum(1).double().numpy()
-            rows.append({"player": name, "condition": condition, **over_trials(total, seed=seed)})
+            rows.append({"player": name, "condition": condition, **over_trials(total)})
     exact = best_without_trace(TRACK)
     name = "best with neither memory nor trace (exact, tolerance 0)"
     return [*rows, {"player": name, "condition": detector.INTACT, "value": exact, "low": exact, "high": exact, "n": 1}]

@@ -116,9 +116,11 @@ def _kind(row: Row, label: str, series: str | None, grey: Sequence[str]) -> str:
 
 
 def _matching(tables: Tables, table: str, where: Mapping[str, Any] | None) -> list[Row]:
-    """Rows of a table with the wanted values and a value to draw."""
+    """Rows of a table with the wanted values and a value to draw; no limits (a single seed) are drawn as no whisker."""
     return [
-        row for row in tables.get(table, []) if row.get("value") is not None and (where or {}).items() <= row.items()
+        {**row, **{side: row["value"] if row.get(side) is None else row[side] for side in ("low", "high")}}
+        for row in tables.get(table, [])
+        if row.get("value") is not None and (where or {}).items() <= row.items()
     ]
 
 

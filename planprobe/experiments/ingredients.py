@@ -20,7 +20,7 @@ from planprobe.core.records import Row
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, between, pick_budget, silent
-from planprobe.experiments.small_nets import fresh_net, train_on
+from planprobe.experiments.small_nets import fit_training, fresh_net, train_on
 from planprobe.instruments.detectors.adaptation import pair_gains, share_of_gain, stage_scores
 from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
 from planprobe.subjects.envs.trial_catalog import make_trial_env
@@ -67,7 +67,7 @@ class _Size:
     num_trials: int
 
 
-SIZES = {"smoke": _Size(6_000, 2, 50), "quick": _Size(400_000, 3, 2000), "full": _Size(2_000_000, 8, 10_000)}
+SIZES = {"smoke": _Size(600, 2, 50), "quick": _Size(200_000, 3, 2000), "full": _Size(2_000_000, 8, 10_000)}
 
 
 def run_ingredients(
@@ -89,17 +89,17 @@ def run_ingredients(
         if name == UNTRAINED:
             net: Policy = fresh_net(NET, make_trial_env(TASK, arm.inputs, 1), seed=first_seed)
         else:
-            training = replace(TRAINING, frames=size.frames, reset_memory=arm.reset_memory)
+            training = fit_training(TRAINING, size.frames, reset_memory=arm.reset_memory)
             net = train_on(arm.task, arm.inputs, NET, training, seed=first_seed, progress=share)
         label: Row = {"arm": name, "seed": number}
         rows += [label | row for row in _measure(net, arm, players[best], size.num_trials, seed)]
-    tables = {"arms": _over_seeds(rows), "players": _player_rows(players, seed), "nets": rows}
+    tables = {"arms": _over_seeds(rows), "players": _player_rows(players), "nets": rows}
     tell(1.0, "done")
     return Findings(
         name="ingredients", question=QUESTION, tables=tables, notes=_notes(tables, best, size),
         provenance={
             "task": {"kind": TASK.kind, **asdict(TASK)}, "net": asdict(NET),
-            "training": asdict(replace(TRAINING, frames=size.frames)), "arms": {k: asdict(v) for k, v in ARMS.items()},
+            "training": asdict(fit_training(TRAINING, size.frames)), "arms": {k: asdict(v) for k, v in ARMS.items()},
             "num_seeds": size.num_seeds, "num_trials": size.num_trials,
         },
     )  # fmt: skip
@@ -116,19 +116,19 @@ def _measure(net: Policy, arm: Arm, best: PlayedReference, num_trials: int, seed
     scores = stage_scores(play_trials(net, env, reset_memory=reset, seed=seed))
     index = share_of_gain(pair_gains(scores, best.stages, 1), seed=seed)
     first: Row = {"measure": INDEX, "value": index.value, "low": index.low, "high": index.high, "n": index.n}
-    return [first, *_episode_rows(scores, seed)]
+    return [first, *_episode_rows(scores)]
 
 
-def _episode_rows(scores: np.ndarray, seed: int) -> list[Row]:
+def _episode_rows(scores: np.ndarray) -> list[Row]:
     return [
-        {"measure": f"return, episode {number}", **over_trials(column, seed=seed)}
+        {"measure": f"return, episode {number}", **over_trials(column)}
         for number, column in enumerate(scores.T, start=1)
     ]
 
 
-def _player_rows(players: dict[str, PlayedReference], seed: int) -> list[Row]:
+def _player_rows(players: dict[str, PlayedReference]) -> list[Row]:
     return [
-        {"player": name, **row} for name, played in players.items() for row in _episode_rows(played.stages, seed)
+        {"player": name, **row} for name, played in players.items() for row in _episode_rows(played.stages)
     ]  # fmt: skip
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from scipy import stats as distributions
 
 from planprobe.core.records import Row
-from planprobe.instruments.statistics.stats import cluster_bootstrap
+from planprobe.subjects.scorecard import mean_interval
 
 
 def over_seeds(values: Sequence[float]) -> Row:
@@ -24,7 +25,7 @@ def over_seeds(values: Sequence[float]) -> Row:
     return {"value": mean, "low": mean - half, "high": mean + half, "n": n}
 
 
-def over_trials(values: np.ndarray, *, seed: int = 0) -> Row:
-    """Mean of one value a trial (N,) with its 95 % bootstrap interval; {'value', 'low', 'high', 'n'}."""
-    effect = cluster_bootstrap(np.asarray(values), seed=seed)
-    return {"value": effect.value, "low": effect.low, "high": effect.high, "n": effect.n}
+def over_trials(values: np.ndarray) -> Row:
+    """Mean of one value a trial (N,) with its normal 95 % interval; {'value', 'low', 'high', 'n'}."""
+    value, low, high, n = mean_interval(torch.as_tensor(values))
+    return {"value": value, "low": low, "high": high, "n": n}

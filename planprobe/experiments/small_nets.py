@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from planprobe.core.allocator import keep_freed_memory
@@ -48,3 +50,9 @@ def fresh_net(net: NetRecipe, env: TrialInputs, *, seed: int) -> Net:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_net_for(net, env)
+
+
+def fit_training(training: TrainingRecipe, frames: int, **changes) -> TrainingRecipe:
+    """The same training for so many steps, on fewer boards where they would not make four updates; other changes."""
+    num_boards = min(training.num_boards, max(frames // (4 * training.unroll), 2))
+    return replace(training, frames=frames, num_boards=num_boards, **changes)

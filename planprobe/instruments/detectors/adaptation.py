@@ -24,7 +24,12 @@ from planprobe.core.protocols import Policy, State
 from planprobe.core.records import Effect, Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.statistics.proportions import power_of_interval
-from planprobe.instruments.statistics.stats import cluster_bootstrap, difference_over_best, ratio
+from planprobe.instruments.statistics.stats import (
+    bootstrap_table,
+    cluster_bootstrap,
+    difference_over_best,
+    ratio,
+)
 
 CLAIM = "The agent does better late in a trial than at its start, by what it remembers of this very task."
 NEEDS = ("trials of a task with a hidden variable",)
@@ -213,18 +218,8 @@ def _check(scores: np.ndarray, best: np.ndarray | None, judged_stage: int | None
 
 
 def _rows(scores: dict[str, np.ndarray], seed: int) -> list[Row]:
-    rows: list[Row] = []
-    for name, score in scores.items():
-        for stage, column in enumerate(score.T, start=1):
-            mean: Effect = cluster_bootstrap(column, unit="return", seed=seed)
-            rows.append(
-                {
-                    "condition": name,
-                    "stage": stage,
-                    "value": mean.value,
-                    "low": mean.low,
-                    "high": mean.high,
-                    "n": mean.n,
-                }
-            )
-    return rows
+    return [
+        {"condition": name, "stage": stage, "value": mean.value, "low": mean.low, "high": mean.high, "n": len(score)}
+        for name, score in scores.items()
+        for stage, mean in enumerate(bootstrap_table(score.T, unit="return", seed=seed), start=1)
+    ]

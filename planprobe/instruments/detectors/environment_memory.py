@@ -19,7 +19,7 @@ from planprobe.core.protocols import Policy
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors.adaptation import MIN_TRIALS, MakeTrials, find_power
 from planprobe.instruments.detectors.outcome import decide
-from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
+from planprobe.instruments.statistics.stats import bootstrap_difference, bootstrap_table, difference_over_best
 
 CLAIM = "What the agent has to remember it keeps in the world, and not in its memory."
 NEEDS = ("trials of a task", "the same trials with the trace in the world scrambled")
@@ -81,8 +81,8 @@ def run(
 
 
 def _rows(returns: dict[str, np.ndarray], seed: int) -> list[Row]:
-    rows: list[Row] = []
-    for name, values in returns.items():
-        mean = cluster_bootstrap(values, unit="return", seed=seed)
-        rows.append({"condition": name, "value": mean.value, "low": mean.low, "high": mean.high, "n": mean.n})
-    return rows
+    means = bootstrap_table(np.stack(list(returns.values())), unit="return", seed=seed)
+    return [
+        {"condition": name, "value": mean.value, "low": mean.low, "high": mean.high, "n": len(values)}
+        for (name, values), mean in zip(returns.items(), means, strict=True)
+    ]

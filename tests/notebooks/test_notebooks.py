@@ -28,12 +28,13 @@ def code_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_runs_at_the_smallest_budget(path, monkeypatch):
+def test_runs_at_the_smallest_budget(path, monkeypatch, tmp_path):
     default = re.search(r'"PLANPROBE_AGENT", "(.+?)"', code_of(path))[1]
     agent = os.environ.get("PLANPROBE_AGENT", default)
     if agent not in list_agents() and not Path(agent).exists():
         pytest.skip(f"agent '{agent}' is not in the zoo yet; PLANPROBE_AGENT names another one")
     monkeypatch.setenv("PLANPROBE_BUDGET", "smoke")
+    monkeypatch.setenv("PLANPROBE_RUNS", str(tmp_path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])))
     notebook = read(path)

@@ -8,12 +8,12 @@ against the number of candidates.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from planprobe.core.errors import AddressError, ShapeError, TooFewLevelsError
@@ -24,13 +24,11 @@ from planprobe.core.records import Effect, Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.statistics.proportions import power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
-from planprobe.instruments.thinking import BLANK, OTHER_LEVEL, LevelBank, Played, play_uninformed
+from planprobe.instruments.thinking import BLANK, OTHER_LEVEL, LevelBank, Show
 
 CONTROLS = (BLANK, OTHER_LEVEL)
 MIN_LAYOUTS = 10
 LAG_UNIT = "thinking steps"
-PlayFor = Callable[[int], Played]
-"""Thinking steps -> what came of every level."""
 
 
 class Ladder(Protocol):
@@ -94,22 +92,22 @@ def measure_lags(
             f"{tuple(first_moves.shape)}: a ladder has one level a layout and rung, and needs (N, 4) moves."
         )
     bank = LevelBank(make_env, ladder.levels, first_moves)
-    play = partial(bank.play, policy, max_steps=1, seed=seed)
-    at_once = play()
-    thought = {count: play(thinking_steps=int(count)) for count in steps[1:]}
-    elsewhere = {
-        count: play_uninformed(policy, bank, int(count), only=CONTROLS, max_steps=1, seed=seed) for count in steps[1:]
+    donors = bank.draw_donors(seed)
+    shows: dict[str, Show | None] = {
+        "thinking": None,
+        BLANK: lambda ids, seen: torch.zeros_like(seen),
+        OTHER_LEVEL: lambda ids, seen: bank.first_observation(donors[ids]),
     }
-    courses: dict[str, list[Played]] = {"thinking": [at_once, *thought.values()]}
-    courses |= {name: [at_once, *(part[name] for part in elsewhere.values())] for name in CONTROLS}
-
-    def by_layout(played: Played) -> np.ndarray:
-        return played.first_move.reshape(len(rungs), num_layouts).T
-
+    rungs = np.asarray(rungs, dtype=np.float64)
     return {
-        name: Lags(np.asarray(rungs, dtype=np.float64), steps, np.stack([by_layout(part) for part in course]))
-        for name, course in courses.items()
+        name: Lags(rungs, steps, _by_layout(bank.first_moves_over_time(policy, steps.tolist(), show=show), len(rungs)))
+        for name, show in shows.items()
     }
+
+
+def _by_layout(right: np.ndarray, num_rungs: int) -> np.ndarray:
+    """(T, R*M), rung after rung -> (T, M, R)."""
+    return right.reshape(len(right), num_rungs, -1).transpose(0, 2, 1)
 
 
 def _compare_slopes(lags: dict[str, Lags], *, unit: str, seed: int) -> tuple[Effect, dict[str, Effect], str, Effect]:

@@ -26,6 +26,8 @@ BLANK, NOISE, OTHER_LEVEL = "blank frame", "noise state", "another level"
 
 Prepare = Callable[[Policy, Tensor, Tensor], State]
 """(policy, level ids (B,), their first observations) -> the memory to begin with."""
+Show = Callable[[Tensor, Tensor], Tensor]
+"""(level ids (B,), their first observations) -> observations like them."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class LevelBank:
             if prepare is not None:
                 with torch.no_grad():
                     memory = prepare(policy, ids, self.first_observation(ids))
-            parts.append(play(policy, self.make_env(self.levels, len(ids)), ids, initial_state=memory, **options))
+            env = self.make_env(self.levels, len(ids))
+            parts.append(play(policy, env, ids, initial_state=memory, drop_finished=True, **options))
         rollout = join_rollouts(parts)
         solved, lengths = rollout.solved.cpu().double().numpy(), rollout.lengths.cpu().double().numpy()
         return Played(solved, score_first_actions(rollout.actions[:, 0].cpu(), self.first_moves), lengths)
@@ -64,6 +67,31 @@ class LevelBank:
     def first_observation(self, ids: Tensor) -> Tensor:
         """What the levels look like before the first action, (B, C, H, W)."""
         return self.make_env(self.levels, len(ids)).reset(ids)
+
+    def draw_donors(self, seed: int) -> Tensor:
+        """Another level for each, (N,) int64: one cycle, so that no level is its own donor."""
+        order = torch.randperm(len(self.levels), generator=torch.Generator().manual_seed(seed))
+        return torch.empty_like(order).scatter_(0, order, order.roll(1))
+
+    @torch.no_grad()
+    def first_moves_over_time(self, policy: Policy, steps: Sequence[int], *, show: Show | None = None) -> np.ndarray:
+        """Right first moves after each number of thinking steps, from one run through all of them, (T, N) as `Played`.
+
+        show: what the memory runs on in place of the level, which is then seen only to act.
+        """
+        parts = []
+        for ids in torch.arange(len(self.levels)).split(BATCH_BOARDS):
+            seen = self.first_observation(ids)
+            frames = seen if show is None else show(ids, seen)
+            state, actions = policy.initial_state(len(ids), (self.levels.height, self.levels.width)), []
+            for step in range(max(steps) + 1):
+                logits, _, after = policy.step(frames, state)
+                if step in steps:
+                    acting = logits if show is None else policy.step(seen, state)[0]
+                    actions.append(acting.argmax(-1).cpu())
+                state = after
+            parts.append(torch.stack(actions))
+        return np.stack([score_first_actions(actions, self.first_moves) for actions in torch.cat(parts, dim=1)])
 
 
 def score_first_actions(actions: Tensor, first_moves: Tensor | None) -> np.ndarray:
@@ -84,13 +112,10 @@ def play_uninformed(
     Returns: 'blank frame', the memory after steps on an observation of zeros; 'noise state', noise like the memory
     after steps on the level itself; 'another level', the memory after steps on some other level of the bank.
     """
-    board = (bank.levels.height, bank.levels.width)
-    order = torch.randperm(len(bank.levels), generator=torch.Generator().manual_seed(seed))
-    donors = torch.empty_like(order)
-    donors[order] = order.roll(1)  # one cycle: no level is its own donor
+    donors = bank.draw_donors(seed)
 
     def think(policy: Policy, observation: Tensor) -> State:
-        state = policy.initial_state(len(observation), board)
+        state = policy.initial_state(len(observation), (bank.levels.height, bank.levels.width))
         for _ in range(num_steps):
             state = policy.step(observation, state)[2]
         return state

@@ -58,7 +58,7 @@ BUDGETS = {
             num_tick_levels=16, num_erased_levels=12, num_erased_draws=2,
         ),
         Budget(
-            "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=240,
+            "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=200,
             thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4),
             num_layouts=80, law_steps=(0, 2, 4, 8, 16, 24), num_changes=150,
         ),

@@ -147,6 +147,8 @@ def calibrate(
 ) -> Rates:
     """Judge every case that has not been judged yet, and write the rates to `out`/calibration.json.
 
+    A calibration adds up: the rates are of all cases in the folder that are of this version and budget.
+
     Args: executor: any; cases are independent, and each writes its own file. None judges them one after another.
     on_progress(done, total, name of the case).
     """
@@ -163,8 +165,7 @@ def calibrate(
     for name in finished:
         done += 1
         tell(done, len(cases), name)
-    judged = [_load_case(folder, case) for case in cases]
-    rates = find_rates(judged, budget)
+    rates = find_rates(_load_cases(folder, budget), budget)
     save_rates(Path(out) / RATES_NAME, rates)
     return rates
 
@@ -249,8 +250,11 @@ def _is_done(folder: Path, case: Case, budget: str) -> bool:
     return document.get("key") == json.loads(json.dumps(_key(case, budget)))
 
 
-def _load_case(folder: Path, case: Case) -> JudgedCase:
-    return _read_case(json.loads((folder / f"{case.name}.json").read_text()))
+def _load_cases(folder: Path, budget: str) -> list[JudgedCase]:
+    """All that were judged with this version and budget, by name."""
+    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    read = [(document.get("key"), _read_case(document)) for document in documents]
+    return [each for key, each in read if key == json.loads(json.dumps(_key(each.case, budget)))]
 
 
 def _read_case(document: dict[str, Any]) -> JudgedCase:

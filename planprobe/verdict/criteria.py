@@ -121,9 +121,9 @@ SWITCHES = Criterion(
 )  # fmt: skip
 
 MIXTURE_LEAD = Criterion(
-    "D13.min_effect", 0.01, "nats a choice, over the best other reading",
+    "D13.min_effect", 0.02, "nats a choice, over the best other reading",
     "On two arms and 20 pulls the Thompson player is .226 nats a pull away from the Bayes-optimal one; a reading that "
-    "explains choices better by less than a twentieth of that makes no difference to what an agent does.",
+    "explains choices better by less than a tenth of that makes no difference to what an agent does.",
     "exact divergence of the reference players of the two-arm bandit",
 )  # fmt: skip
 

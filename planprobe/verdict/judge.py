@@ -2,7 +2,7 @@
 
 | reading | needs |
 |---|---|
-| plans | D1 and (D2 or D3: more time the further, or the more ways there are) and D7 and D10, each beyond its controls |
+| plans | D1 and (D2 or D3: more time the further, or the more ways) and D7 and D10, each beyond its controls |
 | adapts without planning | D11 supported, D10 refuted |
 | plan present but unused | one of D4-D6 supported, one of D7-D9 refuted and none supported, D1 not supported |
 | does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |

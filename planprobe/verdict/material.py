@@ -97,7 +97,8 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         make_first_step_env=env_maker(replace(task, eval_time_limit=1)),
         levels=levels,
         moves=count_optimal_moves(levels, task.kind),
-        hard_levels=named_levels(task, hard, budget.num_levels),
+        # on mazes the solve rate stands beside D1's judged first moves, and whole episodes are dear
+        hard_levels=named_levels(task, hard, budget.num_levels // (2 if is_maze else 1)),
         first_move_levels=first_move_levels,
         first_moves=optimal_first_moves(first_move_levels) if first_move_levels is not None else None,
         probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),

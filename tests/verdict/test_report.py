@@ -61,6 +61,12 @@ def test_order_of_the_page(page: str):
     assert headings[5:] == ["The agent", "Thresholds", "Provenance"]
 
 
+def test_selection_or_control_has_its_own_line(page: str, results: Results):
+    line = page.split('id="selection"')[1].split("</p>")[0]
+    assert "Selection or control?" in line
+    assert results.verdict.selection in line
+
+
 def test_opens_offline_with_one_copy_of_plotly(page: str):
     assert Outline(page).fetched == []
     assert len(re.findall(r"\* plotly\.js v\d", page)) == 1

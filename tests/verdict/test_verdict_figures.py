@@ -22,6 +22,10 @@ TABLES = {
     "D5": rows.refinement_rows(), "D6": rows.order_rows(), "D7": rows.steering_rows(), "D10": rows.revaluation_rows(),
 }  # fmt: skip
 
+OF_TRIALS = ("trials", "adaptation", "trial-revaluation")
+OF_BOARDS = [name for name in FIGURES if name not in OF_TRIALS]
+"""What a study of an agent on boards draws; studies of agents that play trials have figures of their own."""
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,7 +47,7 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def test_every_figure_can_be_drawn_and_says_its_units(drawn: dict):
-    assert list(drawn) == list(FIGURES)
+    assert list(drawn) == OF_BOARDS
     for figure in drawn.values():
         assert figure.layout.xaxis.title.text
         assert figure.layout.yaxis.title.text or figure.layout.yaxis.type == "category" or figure.data[0].y[0].strip()
@@ -64,12 +68,12 @@ def test_nothing_is_drawn_where_nothing_was_measured():
 
 def test_rebuild_then_check(folder: Path):
     built = rebuild_figures(folder)
-    assert [each.name for each in built] == list(FIGURES)
+    assert [each.name for each in built] == OF_BOARDS
     assert all(each.same for each in built)
     assert all(each.same for each in rebuild_figures(folder, check=True))
     page = (folder / FOLDER / "thinking.html").read_text()
     assert "plotly.js v" in page  # the library itself, so that the page opens offline
-    assert figure_hash(load_figure(folder, "thinking")) == built[list(FIGURES).index("thinking")].data_hash
+    assert figure_hash(load_figure(folder, "thinking")) == built[OF_BOARDS.index("thinking")].data_hash
 
 
 def test_check_finds_a_moved_number_and_writes_nothing(folder: Path):
@@ -106,7 +110,7 @@ def test_check_names_missing_and_left_over_figures(folder: Path):
     rebuild_figures(folder, ["behaviour"])
     (folder / FOLDER / "gone.json").write_text('{"data": []}')
     failed = {each.name for each in rebuild_figures(folder, check=True) if not each.same}
-    assert failed == {*FIGURES, "gone"} - {"behaviour"}
+    assert failed == {*OF_BOARDS, "gone"} - {"behaviour"}
 
 
 def test_unknown_figure_and_missing_figure(folder: Path):

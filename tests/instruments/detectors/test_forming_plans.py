@@ -145,7 +145,7 @@ def test_order_on_the_way_counts_events():
 
 @pytest.fixture(scope="module")
 def levels():
-    return named_levels(named_task("maze", 9), "far", 40)
+    return named_levels(named_task("maze", 9), "far", 28)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_organisms_are_told_apart(levels, family, refines, order):
     organism = make_organism(family, named_task("maze", 9), 0, levels=[levels])
     opened = open_policy(organism.policy)
     thinking = record_thinking(
-        opened, env_maker(organism.task), levels, "agent-approach-direction", "ticks.*.0.hook_h", thinking_steps=6,
+        opened, env_maker(organism.task), levels, "agent-approach-direction", "ticks.*.0.hook_h", thinking_steps=5,
         others={"random_weights_0": open_policy(untrained_like(organism.policy, seed=1))},
     )  # fmt: skip
     reads = read_ticks(thinking)

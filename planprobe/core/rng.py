@@ -8,6 +8,7 @@ from torch import Tensor
 _INCREMENT = -7046029254386353131  # 0x9E3779B97F4A7C15 as a signed 64-bit integer
 _MIX_1 = -4658895280553007687  # 0xBF58476D1CE4E5B9
 _MIX_2 = -7723592293110705685  # 0x94D049BB133111EB
+_ALL = (1 << 64) - 1
 
 
 def _shift_right(x: Tensor, bits: int) -> Tensor:
@@ -20,13 +21,33 @@ def _mix(x: Tensor) -> Tensor:
     return x ^ _shift_right(x, 31)
 
 
+def _mix_number(x: int) -> int:
+    """`_mix` of one number, without the cost of a dozen tensor operations."""
+    x &= _ALL
+    x = (x ^ x >> 30) * _MIX_1 & _ALL
+    x = (x ^ x >> 27) * _MIX_2 & _ALL
+    return x ^ x >> 31
+
+
+def _signed(x: int) -> int:
+    return x - (1 << 64) if x >> 63 else x
+
+
 def draw_bits(seed: int, *counters: Tensor | int) -> Tensor:
     """63 random bits for every element of the (broadcast) counters, int64 >= 0. Source: SplitMix64, Steele 2014."""
-    tensors = [torch.as_tensor(counter, dtype=torch.int64) for counter in counters]
-    device = next((tensor.device for tensor in tensors if tensor.ndim), torch.device("cpu"))
-    state = _mix(torch.tensor(seed, dtype=torch.int64, device=device) + _INCREMENT)
-    for counter in tensors:
-        state = _mix(state + counter.to(device) * _INCREMENT + _MIX_2)
+    tensors = [counter for counter in counters if isinstance(counter, Tensor) and counter.ndim]
+    device = tensors[0].device if tensors else torch.device("cpu")
+    state: Tensor | int = _mix_number(seed + _INCREMENT)
+    for counter in counters:
+        if isinstance(state, int) and isinstance(counter, int):
+            state = _mix_number(state + counter * _INCREMENT + _MIX_2)
+            continue
+        if isinstance(state, int):
+            state = torch.tensor(_signed(state), dtype=torch.int64, device=device)
+        steps = torch.as_tensor(counter, dtype=torch.int64, device=device)
+        state = _mix(state + (steps * _INCREMENT + _MIX_2))
+    if isinstance(state, int):
+        state = torch.tensor(_signed(state), dtype=torch.int64)
     return state & 0x7FFFFFFFFFFFFFFF
 
 

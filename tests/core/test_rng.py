@@ -26,3 +26,15 @@ def test_draws_are_uniform_and_bounded():
 def test_streams_are_uncorrelated():
     first, second = draw_uniform(0, torch.arange(20_000), 0), draw_uniform(0, torch.arange(20_000), 1)
     assert abs(float(torch.corrcoef(torch.stack([first, second]))[0, 1])) < 0.03
+
+
+def test_numbers_and_tensors_draw_alike():
+    """Plain numbers take a way of their own, which has to come to the same bits, signs and overflows included."""
+    seeds, counters = (0, 7, -3, 2**62 + 11), (0, 1, 5, -9, 2**40)
+    for seed in seeds:
+        for first in counters:
+            together = draw_bits(seed, torch.tensor([first]), torch.tensor(counters))
+            assert together.tolist() == [int(draw_bits(seed, first, second)) for second in counters]
+            assert together.tolist() == draw_bits(seed, first, torch.tensor(counters)).tolist()
+            assert together.tolist() == draw_bits(seed, torch.tensor(first), torch.tensor(counters)).tolist()
+    assert draw_bits(0, 1).tolist() == 560777212719420804

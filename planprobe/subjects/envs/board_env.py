@@ -18,6 +18,8 @@ from planprobe.core.rng import draw_below
 # streams of the counter-based draws, so that no two decisions share random bits
 DRAW_LEVEL, DRAW_LIMIT, DRAW_THINKING, DRAW_GOAL, DRAW_START, DRAW_WALK = range(6)
 
+FLAGS = {"wall": WALL, "target": TARGET, "box": BOX}
+
 # FAR's tiny RGB: index = board code without WALL (target 2, box 4) + 8 if the player is there; index 1 is a wall.
 RGB = {
     0: (243, 248, 238), 1: (0, 0, 0), 2: (254, 126, 125), 4: (142, 121, 56), 6: (254, 95, 56),
@@ -65,7 +67,7 @@ class BoardEnv:
             raise ShapeError(f"observation '{observation}' is not one of 'planes', 'rgb'.")
         self.levels = levels.to(device)
         self.num_boards, self.height, self.width = num_boards, levels.height, levels.width
-        self.time_limit = (time_limit, time_limit) if isinstance(time_limit, int) else tuple(time_limit)
+        self.time_limit = (time_limit, time_limit) if isinstance(time_limit, int) else (time_limit[0], time_limit[1])
         self.seed, self.autoreset, self.observation_preset = seed, autoreset, observation
         self.thinking_steps, self.thinking_fraction = thinking_steps, thinking_fraction
         self.num_actions = NUM_MOVES + int(noop)
@@ -73,6 +75,9 @@ class BoardEnv:
         self.device = torch.device(device)
         self._bank = self.levels.boards.flatten(1)
         self._offsets = move_offsets(self.width, device)
+        spans = [len(levels), *(high - low + 1 for low, high in (self.time_limit, thinking_steps))]
+        self._bounds = torch.tensor(spans, device=device)[:, None]
+        self._streams = torch.tensor([DRAW_LEVEL, DRAW_LIMIT, DRAW_THINKING], device=device)[:, None]
         self._board_ids = torch.arange(num_boards, device=device)
         zeros = torch.zeros(num_boards, dtype=torch.int64, device=device)
         self.cells = torch.zeros(num_boards, self.height * self.width, dtype=torch.uint8, device=device)
@@ -103,7 +108,7 @@ class BoardEnv:
         thinking = self.thinking > 0
         active = ~(self.finished | thinking)
         self.thinking.sub_(thinking.to(torch.int64))
-        self.elapsed.add_(active.to(torch.int64))
+        self.elapsed.add_(active)
         reward, solved, extras = self._move(actions, active)
         over = self.elapsed >= self.limits
         truncated = active & ~solved & (over | extras["lost"] if "lost" in extras else over)
@@ -118,13 +123,19 @@ class BoardEnv:
 
     def observe(self) -> Tensor:
         """The present observation (B, C, H, W) uint8, freshly allocated."""
-        player = torch.zeros_like(self.cells).scatter_(1, self.players[:, None], 1)
         if self.observation_preset == "rgb":
+            player = torch.zeros_like(self.cells).scatter_(1, self.players[:, None], 1)
             colours = self._palette[(self.cells.to(torch.int64) + 8 * player)]
             return colours.view(self.num_boards, self.height, self.width, 3).permute(0, 3, 1, 2).contiguous()
-        planes = {"wall": self.cells & WALL, "target": (self.cells & TARGET) >> 1, "box": (self.cells & BOX) >> 2}
-        stacked = torch.stack([planes[name] if name != "player" else player for name in self.planes], dim=1)
-        return stacked.view(self.num_boards, len(self.planes), self.height, self.width)
+        shown = self.cells.new_empty(self.num_boards, len(self.planes), self.height * self.width)
+        for name, plane in zip(self.planes, shown.unbind(1), strict=True):
+            if name == "player":
+                plane.zero_().scatter_(1, self.players[:, None], 1)
+            else:
+                torch.bitwise_and(self.cells, FLAGS[name], out=plane)
+                if FLAGS[name] > 1:
+                    plane.clamp_(max=1)
+        return shown.view(self.num_boards, len(self.planes), self.height, self.width)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, as tensors."""
@@ -139,21 +150,18 @@ class BoardEnv:
     def begin(self, ids: Tensor, level_ids: Tensor | None = None) -> None:
         """Start an episode on boards `ids` (B',) alone, on drawn levels or on the given ones."""
         episodes = self.episodes[ids]
-        if level_ids is None:
-            level_ids = draw_below(len(self.levels), self.seed, DRAW_LEVEL, ids, episodes)
-        level_ids = level_ids.to(self.device)
-        low, high = self.time_limit
+        drawn, limits, thinking = draw_below(self._bounds, self.seed, self._streams, ids, episodes)
+        level_ids = drawn if level_ids is None else level_ids.to(self.device)
         self.level_ids[ids] = level_ids
         self.cells[ids] = self._bank[level_ids]
         self.players[ids] = self.levels.players[level_ids]
         self.elapsed[ids] = 0
-        self.limits[ids] = low + draw_below(high - low + 1, self.seed, DRAW_LIMIT, ids, episodes)
-        self.thinking[ids] = self._draw_thinking(ids, episodes)
+        self.limits[ids] = self.time_limit[0] + limits
+        if self.thinking_steps[1] > 0:
+            thinks = draw_below(1_000_000, self.seed, DRAW_THINKING, ids, episodes, 1) < self.thinking_fraction * 1e6
+            self.thinking[ids] = torch.where(thinks, self.thinking_steps[0] + thinking, 0)
+        else:
+            self.thinking[ids] = 0
         self._place(ids)
         self.episodes[ids] = episodes + 1
         self.finished[ids] = False
-
-    def _draw_thinking(self, ids: Tensor, episodes: Tensor) -> Tensor:
-        low, high = self.thinking_steps
-        thinks = draw_below(1_000_000, self.seed, DRAW_THINKING, ids, episodes, 1) < self.thinking_fraction * 1e6
-        return torch.where(thinks, low + draw_below(high - low + 1, self.seed, DRAW_THINKING, ids, episodes), 0)

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planprobe.core.grid import BOX, NUM_MOVES, TARGET, WALL, move_offsets
+from planprobe.core.grid import BOX, NOOP, NUM_MOVES, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet
 from planprobe.subjects.envs.board_env import BoardEnv
 
@@ -29,33 +29,43 @@ class Sokoban(BoardEnv):
 
     def __init__(self, levels: LevelSet, num_boards: int, *, end_when_lost: bool = False, **options: Any) -> None:
         super().__init__(levels, num_boards, **options)
+        self._reach = torch.stack([self._offsets, 2 * self._offsets])
+        self._first_cells = self._board_ids * self.cells.shape[1]
         self._dead = dead_square_maps(self.levels.boards).flatten(1) if end_when_lost else None
 
     def _move(self, actions: Tensor, active: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        offset = self._offsets[actions]
-        ahead = self.players + offset
-        beyond = (ahead + offset).clamp_(0, self.cells.shape[1] - 1)  # only out of range where `ahead` is border wall
-        cell_ahead = self.cells.gather(1, ahead[:, None]).squeeze(1)
-        cell_beyond = self.cells.gather(1, beyond[:, None]).squeeze(1)
-        has_box = (cell_ahead & BOX) != 0
-        free_beyond = (cell_beyond & (WALL | BOX)) == 0
-        moved = active & (offset != 0) & ((cell_ahead & WALL) == 0) & (~has_box | free_beyond)
+        # squares ahead and beyond, (2, B); beyond is only out of range where ahead is border wall, and nothing moves
+        squares = (self.players + self._reach.index_select(1, actions)).clamp_(0, self.cells.shape[1] - 1)
+        addresses, cells = squares + self._first_cells, self.cells.view(-1)
+        found = cells.take(addresses)
+        has_box = (found[0] & BOX) != 0
+        blocked = torch.where(has_box, found[1] & (WALL | BOX), found[0] & WALL) != 0
+        moved = active & ~blocked & (actions != NOOP)
         pushed = moved & has_box
-        change = pushed.to(torch.uint8) * BOX
-        self.cells.scatter_(1, ahead[:, None], (cell_ahead - change)[:, None])
-        cell_beyond = torch.where(pushed, cell_beyond | BOX, self.cells.gather(1, beyond[:, None]).squeeze(1))
-        self.cells.scatter_(1, beyond[:, None], cell_beyond[:, None])
-        self.players = torch.where(moved, ahead, self.players)
-        pairs = self.cells & (TARGET | BOX)
-        solved = active & ~((pairs == BOX).any(1) & (pairs == TARGET).any(1))
-        gained = ((cell_beyond & TARGET) != 0).to(torch.float32) - ((cell_ahead & TARGET) != 0).to(torch.float32)
-        reward = STEP_REWARD * active.to(torch.float32) + ON_TARGET_REWARD * gained * pushed + SOLVED_REWARD * solved
+        # the box ahead is taken away and put down beyond: both squares flip their box
+        cells.scatter_(0, addresses.view(-1), (found ^ (BOX * pushed.to(torch.uint8))).view(-1))
+        self.players = torch.where(moved, squares[0], self.players)
+        solved = self._find_solved(active, pushed)
+        on_target = (found & TARGET).to(torch.float32) / TARGET
+        gained = ON_TARGET_REWARD * (on_target[1] - on_target[0]) * pushed
+        reward = STEP_REWARD * active + gained + SOLVED_REWARD * solved
         extras = {"moved": moved, "pushed": pushed}
         if self._dead is not None:
+            beyond = squares[1]
             lost = pushed & self._dead[self.level_ids, beyond] & ~solved
             reward += STEP_REWARD * lost * (self.limits - self.elapsed)
             extras["lost"] = lost
         return reward, solved, extras
+
+    def _find_solved(self, active: Tensor, pushed: Tensor) -> Tensor:
+        """Boards without a pair of an empty target and a box beside targets, (B,) bool.
+
+        Only a push can change that, so that after the first step of an episode the other boards are not looked at.
+        """
+        rows = (pushed | (active & (self.elapsed == 1))).nonzero().squeeze(1)
+        pairs = self.cells[rows] & (TARGET | BOX)
+        waiting = (pairs == BOX).any(1) & (pairs == TARGET).any(1)
+        return torch.zeros_like(active).index_copy_(0, rows, ~waiting)
 
 
 def dead_square_maps(boards: Tensor) -> Tensor:

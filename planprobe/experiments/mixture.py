@@ -61,9 +61,9 @@ class _Sizes:
 
 
 SIZES = {
-    "smoke": _Sizes(100, 3, 20, 10, 50),
-    "quick": _Sizes(1500, 20, 50, 60, 1000),
-    "full": _Sizes(20_000, 100, 200, 300, 10_000),
+    "smoke": _Sizes(100, 3, 40, 10, 50),
+    "quick": _Sizes(1500, 20, 300, 60, 1000),
+    "full": _Sizes(20_000, 100, 1000, 300, 10_000),
 }
 
 
@@ -89,7 +89,7 @@ def run_mixture(
     evidence: list[Evidence] = []
     total = len(tasks) + len(agents)
     for number, task in enumerate(tasks):
-        tell(number / total, f"recovering the players of {task.kind}")
+        tell(number / total, f"recovering the players of {_label(task)}")
         tables["recovery"] += recover_players(task, sizes.own_trials, num_repeats=sizes.repeats, seed=seed)
     notes = [_recovery_note(tables["recovery"])] if tasks else []
     for number, agent in enumerate(agents, start=len(tasks)):
@@ -103,7 +103,7 @@ def run_mixture(
             for name, part in asked.items()
         }  # fmt: skip
         for name, found in parts.items():
-            tables["fits"] += _fit_rows(agent.name, name, found, asked[name].chances, seed)
+            tables["fits"] += _fit_rows(agent.name, name, found, asked[name].chances)
         forced = parts[FORCED]
         recovered = [row for row in forced.rows if row["table"] == "recovery"]
         tables["recovery"] += [{"task": agent.name, "histories": FORCED, **_without_table(row)} for row in recovered]
@@ -133,7 +133,7 @@ def recover_players(task: TrialTask, num_trials: int, *, num_repeats: int, seed:
             fits = detector.fit_readings(readings, F.one_hot(actions, next(iter(readings.values())).shape[1]).double())
             found.append(detector.best_reading(fits))
         known = detector.attribution_rows(name, found, [*readings, RANDOM])
-        rows += [{"task": task.kind, "histories": OWN, **row} for row in known]
+        rows += [{"task": _label(task), "histories": OWN, **row} for row in known]
     return rows
 
 
@@ -221,7 +221,7 @@ def _ask_pulls(agent: Agent, task: PullTask, histories: PullHistories, rows: Ten
     return _Asked(readings, rollout.logits.double().softmax(-1)[rows, lengths], torch.arange(len(rows)))
 
 
-def _fit_rows(agent: str, histories: str, found: Evidence, chances: Tensor, seed: int) -> list[Row]:
+def _fit_rows(agent: str, histories: str, found: Evidence, chances: Tensor) -> list[Row]:
     """Fits with the likelihood of each reading over chance, and what no reading could exceed."""
     likelihood = {MIXTURE: found.effect, **found.controls}
     rows: list[Row] = []
@@ -231,7 +231,7 @@ def _fit_rows(agent: str, histories: str, found: Evidence, chances: Tensor, seed
             limits: Row = {key: getattr(effect, key, None) for key in ("value", "low", "high", "n")}
             rows.append({"agent": agent, "histories": histories, **limits, **_without_table(row)})
     certainty = torch.special.xlogy(chances, chances).sum(1) + torch.tensor(chances.shape[1]).log()
-    ceiling = over_trials(certainty.numpy(), seed=seed)
+    ceiling = over_trials(certainty.numpy())
     return [*rows, {"agent": agent, "histories": histories, **ceiling, "reading": CEILING}]
 
 
@@ -260,6 +260,13 @@ def _informative_notes(rows: list[Row]) -> list[str]:
     return notes
 
 
+def _label(task: TrialTask) -> str:
+    """The kind, with what tells two tasks of it apart."""
+    sizes = {"num_arms": "arms", "num_pulls": "pulls", "size": "squares a side", "num_episodes": "episodes"}
+    told = [f"{getattr(task, name)} {unit}" for name, unit in sizes.items() if hasattr(task, name)]
+    return ", ".join([task.kind, *told])
+
+
 def _logs(chances: Tensor) -> Tensor:
     return chances.flatten(0, 1).log()
 
@@ -269,7 +276,7 @@ def _without_table(row: Row) -> Row:
 
 
 _GENERAL = [
-    "Every history counts alike, also those that the agent would hardly come to by itself: the readings are compared on "
+    "Every history counts alike, also those that the agent would hardly come to by itself: readings are compared on "
     "what can happen. Intervals are over histories, for this net; other nets are other rows.",
     "A reading that fits best is the nearest of those compared, not how the agent computes.",
 ]

@@ -1,0 +1,161 @@
+"""Belief (D12): is the exact posterior in memory, and can one be run in place of the other?
+
+The agent plays trials of its own; beside every step stands the exact posterior of its task. Memory is mapped to it and
+back, a net can be started from what the posterior says its memory should be, and the exact filter from what memory says
+the posterior is. Untrained nets of the same architecture are shown the same and mapped alike.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from planprobe.core.play_trials import FREE, play_trials
+from planprobe.core.protocols import Policy
+from planprobe.core.records import Evidence, Row
+from planprobe.core.rng import draw_below, draw_uniform
+from planprobe.experiments import figures
+from planprobe.experiments.intervals import over_seeds
+from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
+from planprobe.experiments.small_nets import fresh_net
+from planprobe.instruments.detectors import belief as detector
+from planprobe.instruments.detectors import belief_simulation as simulation
+from planprobe.instruments.detectors.belief import BeliefTrials
+from planprobe.subjects.references.belief_numbers import exact_belief
+from planprobe.verdict.criteria import BELIEF, BELIEF_SIMULATION
+
+if TYPE_CHECKING:
+    from planprobe.subjects.agent import Agent
+
+FORCED_SHARE = 0.5
+_DRAW, _FORCE = 611, 612  # streams of the counter-based draws
+QUESTION = "is the exact posterior over the latent variable in memory, and can one be run in place of the other?"
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """num_trials: played by each agent; steps: of a trial looked at; untrained: nets; updates: of each hidden layer."""
+
+    num_trials: int
+    steps: int
+    untrained: int
+    updates: int
+
+
+SIZES = {"smoke": _Sizes(60, 4, 1, 50), "quick": _Sizes(400, 8, 1, 400), "full": _Sizes(3000, 20, 5, 2000)}
+
+
+def run_belief(
+    agents: Sequence[Agent], *, budget: str = "quick", seed: int = 0, progress: ProgressCallback | None = None
+) -> Findings:
+    """D12 of each agent, both halves; see `catalog.run_experiment` for the arguments.
+
+    Raises: UnknownNameError (budget); RecipeError (a task whose belief is not kept in numbers); ShapeError (an agent
+    without memory, or one whose memory is a cache of inputs).
+    """
+    tell, sizes = progress or silent, pick_budget(SIZES, budget)
+    tables: dict[str, list[Row]] = {name: [] for name in ("maps", "time", "psi", "simulation")}
+    evidence: list[Evidence] = []
+    notes: list[str] = []
+    for number, agent in enumerate(agents):
+        tell(number / len(agents), f"playing trials with {agent.name}")
+        trials = play_belief_trials(agent, sizes.num_trials, seed=seed)
+        nets = [untrained_twin(agent, seed=draw) for draw in range(sizes.untrained)]
+        options = {"untrained": nets, "num_updates": sizes.updates, "seed": seed}
+        held = detector.run(agent.net, trials, min_effect=BELIEF.value, most_steps=sizes.steps, **options)
+        tell((number + 0.5) / len(agents), f"running {agent.name} on the exact belief")
+        run = simulation.run(
+            agent.net, trials, min_effect=BELIEF_SIMULATION.value, most_steps=max(2, sizes.steps // 2), **options
+        )
+        for row in held.rows:
+            tables[str(row["table"])].append({"agent": agent.name} | {k: v for k, v in row.items() if k != "table"})
+        tables["simulation"] += [{"agent": agent.name, **row} for row in run.rows]
+        for found in (held, run):
+            evidence.append(dataclasses.replace(found, rows=[{"agent": agent.name, **row} for row in found.rows]))
+        notes += [_note(agent.name, "Bits a number", held), _note(agent.name, "Share removed", run)]
+    tables["seeds"] = _seed_rows(evidence)
+    tell(1.0, "done")
+    return Findings(
+        name="belief", question=QUESTION, tables={name: rows for name, rows in tables.items() if rows},
+        evidence=evidence, notes=notes + _GENERAL, provenance=dataclasses.asdict(sizes),
+    )  # fmt: skip
+
+
+def play_belief_trials(agent: Agent, num_trials: int, *, seed: int = 0) -> BeliefTrials:
+    """Trials with the exact posterior beside each step; half of the actions are the agent's, half are drawn at random.
+
+    An agent that has made up its mind repeats itself, and its last action alone would then say what it believes.
+    """
+    env = agent.make_trials(num_trials)
+    boards, steps = torch.arange(num_trials)[:, None], torch.arange(env.longest_trial)
+    drawn = draw_below(env.num_actions, seed, _DRAW, boards, steps)
+    forced = torch.where(draw_uniform(seed, _FORCE, boards, steps) < FORCED_SHARE, drawn, FREE)
+    rollout = play_trials(agent.net, env, seed=seed, forced=forced, keep_observations=True)
+    exact = exact_belief(agent.trial_task, rollout)
+    assert rollout.observations is not None  # play_trials was asked to keep them
+    return BeliefTrials(
+        rollout.observations, rollout.active, exact.numbers, exact.update, exact.psi, exact.psi_chances
+    )  # fmt: skip
+
+
+def untrained_twin(agent: Agent, *, seed: int) -> Policy:
+    """A net of the agent's recipe with random weights."""
+    return fresh_net(agent.recipe.net, agent.make_trials(1), seed=seed).eval()
+
+
+def _seed_rows(evidence: list[Evidence]) -> list[Row]:
+    """What nets have in common: mean over all of them, of each measurement and of its lead over the best control."""
+    rows: list[Row] = []
+    for name in dict.fromkeys(found.name for found in evidence):
+        those = [found for found in evidence if found.name == name]
+        for part, values in (
+            ("measured", [found.effect.value for found in those]),
+            ("beyond the best control", [found.beyond_controls.value for found in those]),
+        ):
+            rows.append({"measure": name, "part": part, "unit": those[0].effect.unit, **over_seeds(values)})
+    return rows
+
+
+def _note(agent: str, measure: str, found: Evidence) -> str:
+    beyond, best = found.beyond_controls, max(found.controls, key=lambda name: found.controls[name].value)
+    return (
+        f"{agent}, {found.name}: {found.outcome}. {measure} {found.effect.value:.2f}, {found.controls[best].value:.2f} "
+        f"for {best}; beyond the best control {beyond.value:+.2f} [{beyond.low:+.2f}, {beyond.high:+.2f}]. "
+        + " ".join(found.notes)
+    )
+
+
+_GENERAL = [
+    "A belief that can be read from memory is what an agent has that filters, and one that samples from its posterior; "
+    "it is not evidence that the belief is used. A net that can be run on the exact posterior uses nothing else.",
+    "Linear maps of numbers that are no linear function of one another (means and log weights) bound what a linear "
+    "read-out could find; both maps are in the tables, the better one on trials set aside is judged.",
+]
+
+FIGURES = {
+    "time": figures.for_each(
+        "agent", "time",
+        figures.lines(
+            "time", x="step", series="source", x_title="step of the trial", y_title=detector.R2_UNIT,
+            grey=("observation", "irrelevant latent", "another trial", *(f"untrained {n}" for n in range(5))),
+        ),
+    ),
+    "psi": figures.for_each(
+        "agent", "psi",
+        figures.lines(
+            "psi", x="step", series="source", x_title="step of the trial", y_title="nats by which psi is missed",
+            grey=("exact posterior",),
+        ),
+    ),
+    "simulation": figures.for_each(
+        "agent", "simulation",
+        figures.points(
+            "simulation", label="source", series="map", x_title=simulation.UNIT,
+            where={"direction": simulation.TO_MEMORY, "steps_ahead": simulation.AHEAD[0]}, level=0,
+        ),
+    ),
+}  # fmt: skip

@@ -1,0 +1,118 @@
+"""D12: a player that keeps counts holds its belief and can be run on it; one that keeps the last pulls cannot."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from exact_bandit_policies import CountingPolicy, LastPullPolicy, UniformPolicy
+
+from planprobe.core.errors import ShapeError, TooFewLevelsError
+from planprobe.core.play_trials import play_trials
+from planprobe.instruments.detectors import belief, belief_simulation
+from planprobe.instruments.probes.mlp import fit_mlp
+from planprobe.instruments.probes.splits import split_by_level
+from planprobe.subjects.envs.bandit import BanditTask
+from planprobe.subjects.envs.trial_catalog import make_trial_env
+from planprobe.subjects.envs.trial_inputs import Inputs
+from planprobe.subjects.references.bandit_policies import thompson_policy
+from planprobe.subjects.references.belief_numbers import exact_belief
+
+TASK = BanditTask(num_arms=2, num_pulls=10)
+OPTIONS = {"num_updates": 150, "most_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def trials() -> belief.BeliefTrials:
+    rollout = play_trials(UniformPolicy(2), make_trial_env(TASK, Inputs(), 150), keep_observations=True)
+    exact = exact_belief(TASK, rollout)
+    return belief.BeliefTrials(
+        rollout.observations, rollout.active, exact.numbers, exact.update, exact.psi, exact.psi_chances
+    )
+
+
+def test_counts_hold_the_belief(trials):
+    found = belief.run(CountingPolicy(thompson_policy), trials, untrained=[LastPullPolicy()], min_effect=0.5, **OPTIONS)
+    assert found.outcome == "supported"
+    assert found.effect.value > 2  # bits: under a sixteenth of the variance is left
+    maps = {(row["source"], row["map"]): row["value"] for row in found.rows if row["table"] == "maps"}
+    assert maps["another trial", belief.MLP] < 0.6 < maps["memory", belief.MLP]  # what time tells, every trial tells
+    psi = {(row["step"], row["source"]): row["value"] for row in found.rows if row["table"] == "psi"}
+    last = max(step for step, _ in psi)
+    assert psi[last, "exact posterior"] < psi[0, "exact posterior"] == pytest.approx(0.693, abs=1e-3)
+    assert psi[last, "probe of memory"] == pytest.approx(psi[last, "exact posterior"], abs=0.15)
+
+
+def test_the_last_pulls_hold_no_belief(trials):
+    found = belief.run(LastPullPolicy(), trials, min_effect=0.5, **OPTIONS)
+    assert found.outcome == "refuted"
+    assert found.effect.value < 1
+
+
+def test_without_an_untrained_net_nothing_is_supported(trials):
+    found = belief.run(CountingPolicy(thompson_policy), trials, min_effect=0.5, **OPTIONS)
+    assert found.outcome == "inconclusive"
+
+
+def test_counts_are_run_on_the_belief(trials):
+    found = belief_simulation.run(
+        CountingPolicy(thompson_policy), trials, untrained=[LastPullPolicy()], min_effect=0.1, ahead=(1, 2), **OPTIONS
+    )
+    assert found.outcome == "supported"
+    assert found.effect.value > 0.8
+    assert found.controls["irrelevant latent"].value < 0.7  # it carries the same history, in another form
+    back = {
+        row["steps_ahead"]: row["value"]
+        for row in found.rows
+        if (row["direction"], row["source"], row["map"]) == (belief_simulation.TO_BELIEF, "belief", belief.MLP)
+    }
+    assert min(back.values()) > 0.8
+    assert set(back) == {0, 1, 2}
+
+
+def test_one_of_another_memory_is_not(trials):
+    """What it does follows from the last pull alone, which every start is shown: there is nothing to remove."""
+    found = belief_simulation.run(
+        LastPullPolicy(), trials, untrained=[CountingPolicy(thompson_policy)], min_effect=0.1, ahead=(1,), **OPTIONS
+    )
+    assert found.outcome != "supported"
+
+
+def test_an_irrelevant_latent_is_a_posterior_of_what_was_seen(trials):
+    first, again = (belief.irrelevant_numbers(trials.observations, 4, seed=3) for _ in range(2))
+    torch.testing.assert_close(first.sum(2), torch.ones(first.shape[:2]))
+    assert torch.equal(first, again)
+    # trials that were shown the same hold the same, and one other step makes a difference
+    changed = trials.observations.clone()
+    changed[:, 4, 1] += 1
+    other = belief.irrelevant_numbers(changed, 4, seed=3)
+    assert torch.equal(other[:, :4], first[:, :4])
+    assert not torch.allclose(other[:, 4:], first[:, 4:])
+
+
+def test_a_partner_is_another_trial_of_the_same_part(trials):
+    rows = belief.pick_rows(trials.active, [2, 5], seed=0)
+    numbers = torch.arange(150.0)[:, None, None].expand(150, 10, 1)
+    partner = belief._of_partner(numbers, torch.randperm(150), rows).squeeze(1).long()
+    assert not bool((partner == rows.trials).any())
+    for part in rows.split:
+        assert set(partner[part].tolist()) == set(rows.trials[part].tolist())
+
+
+def test_memory_and_trials_are_checked(trials):
+    with pytest.raises(ShapeError, match="has no belief"):
+        belief.run(UniformPolicy(2), trials, min_effect=0.5, **OPTIONS)
+    with pytest.raises(TooFewLevelsError):
+        belief.BeliefTrials(trials.observations[:5], trials.active[:5], trials.numbers[:5], trials.update)
+    with pytest.raises(ShapeError):
+        belief.BeliefTrials(trials.observations[:, 1:], trials.active, trials.numbers, trials.update)
+
+
+def test_a_hidden_layer_reads_what_no_linear_map_can():
+    generator = torch.Generator().manual_seed(0)
+    features = torch.rand(600, 2, generator=generator) - 0.5
+    target = (features[:, :1] * features[:, 1:]).sign()
+    ids = torch.arange(600)
+    options = {"level_ids": ids, "split": split_by_level(ids), "num_updates": 300}
+    found = fit_mlp(features, target, **options)
+    assert found.valid_loss < 0.3
+    assert torch.equal(found.predict(features), fit_mlp(features, target, **options).predict(features))

@@ -32,7 +32,7 @@ UNIT = "ticks per square of the way"
 PERMUTED = CONTROLS[0]
 NUM_PERMUTATIONS = 200
 MIN_LEVELS = 10
-MIN_SWITCH = 3  # squares
+MIN_SWITCH = 2  # squares
 FORWARD, BACKWARD, AT_ONCE, NONE = "forward from the agent", "backward from the goal", "all at once", "none"
 
 
@@ -106,7 +106,7 @@ def count_switches(reads: TickReads) -> np.ndarray:
     """How often, on each level (L,), one way gave place to another within a tick.
 
     That is, MIN_SWITCH squares or more stopped being read as on the way, or as entered so, while as many others began.
-    A way that grows loses none, and a read-out that flickers loses one or two.
+    A way that grows loses none, and a read-out that flickers here and there loses one.
     """
     now, after = reads.agent.fixed[:-1], reads.agent.fixed[1:]
     changed = now != after

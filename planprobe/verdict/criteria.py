@@ -150,9 +150,9 @@ COMMITMENT = Criterion(
 )  # fmt: skip
 
 ENVIRONMENT_MEMORY = Criterion(
-    "D15.min_effect", 0.2, "return lost, where a trial pays 1 at most",
-    "Players that keep an interval on the track lose about three quarters of what they are paid when it is scrambled, "
-    "players that count lose nothing; a fifth is far from both.",
+    "D15.min_effect", 0.1, "return lost, where a trial pays 1 at most",
+    "A player that keeps an interval on the track loses three quarters of what it is paid when it is scrambled, one "
+    "that counts loses nothing; nets that use the track for a part of it must still be seen.",
     "reference players of interval timing, counting and walking",
 )  # fmt: skip
 

@@ -2,11 +2,14 @@
 
 | reading | needs |
 |---|---|
-| plans | D1 and (D2 or D3: more time the further, or the more ways) and D7 and D10, each beyond its controls |
+| plans | D1 and (D2, D3 or D5) and D7 and D10, each beyond its controls |
 | adapts without planning | D11 supported, D10 refuted |
 | plan present but unused | one of D4-D6 supported, one of D7-D9 refuted and none supported, D1 not supported |
 | does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |
 | cannot say | anything else |
+
+What the time is spent on: it takes longer the further the goal (D2), or the more ways there are (D3), or the plan that
+is read gets better by the tick (D5). D2 alone would miss whoever draws samples: its lag is a matter of luck.
 
 Type: a parallel sweep where time grows with distance (D2) and not with candidates (D3 refuted), and the way is not come
 upon forward, square after square (D6). Where time grows with candidates (D3): a serial rollout if the way is come upon
@@ -125,7 +128,7 @@ def _read(found: dict[str, Outcome]) -> str:
     def refuted(*detectors: str) -> bool:
         return any(found.get(detector) == "refuted" for detector in detectors)
 
-    if supported("D1") and supported("D2", "D3") and supported("D7") and supported("D10"):
+    if supported("D1") and supported("D2", "D3", "D5") and supported("D7") and supported("D10"):
         return "plans"
     if supported("D11") and refuted("D10"):
         return "adapts without planning"

@@ -116,7 +116,7 @@ NECESSITY = Criterion(
 SWITCHES = Criterion(
     "D6.switches", 0.35, "times a level that one way gives place to another, at least",
     "A sweep shows a way once it has arrived, and keeps it: none on a wavefront and a one-shot planner, .22 "
-    "[.07, .48] on a short-sighted one; a rollout that keeps the best of two .02. Samplers: 2.4, 1.7 and 1.0, with lower "
+    "[.07, .48] on a short-sighted one; a rollout that keeps the best of two .02. Samplers: 2.4, 1.7, 1.0, with lower "
     "limits 1.65, 1.12 and .72 (seeds 0 to 2). Half of the least of these.",
     "organisms of seeds that no error rate is reported on",
 )  # fmt: skip

@@ -61,6 +61,7 @@ def play(
     keep_observations: bool = False,
     initial_state: State | None = None,
     on_step: Callable[[int, Tensor, State], None] | None = None,
+    drop_finished: bool = False,
 ) -> Rollout:
     """One episode on the given levels (one a board of an env without autoreset).
 
@@ -69,6 +70,8 @@ def play(
     reset_memory: start every step, thinking or real, from initial memory: the control for anything memory does.
     initial_state: memory (B, ...) to begin with in place of the policy's own: noise, or what another level left behind.
     on_step(t, observation, memory after the step): called once a step; thinking steps have t < 0.
+    drop_finished: show the policy no boards whose episode is over, each time half of the rest are: a few long episodes
+        then cost little. Not with `on_step`, captures or edits, which need all boards.
     """
     observation = env.reset(level_ids)
     blank = policy.initial_state(env.num_boards, (env.height, env.width))
@@ -81,9 +84,20 @@ def play(
     running = torch.ones(env.num_boards, dtype=torch.bool, device=observation.device)
     nothing = torch.zeros_like(running)
     here = getattr(env, "players", torch.zeros_like(level_ids))
-    solved, steps, positions, t = nothing, [], [here.clone()], 0
+    shown = torch.arange(env.num_boards, device=observation.device)
+    solved, steps, seen, positions, t = nothing, [], [], [here.clone()], 0
     while bool(running.any()) and (max_steps is None or t < max_steps):
-        logits, value, state = policy.step(observation, blank if reset_memory else state)
+        if drop_finished and 2 * int(running.sum()) <= len(shown):
+            left = running[shown]
+            shown, state, blank = shown[left], take_boards(state, left), take_boards(blank, left)
+        is_whole = len(shown) == env.num_boards
+        logits, value, state = policy.step(
+            observation if is_whole else observation[shown], blank if reset_memory else state
+        )
+        if not is_whole:
+            logits, value = (
+                part.new_zeros(len(running), *part.shape[1:]).index_copy(0, shown, part) for part in (logits, value)
+            )
         if on_step:
             on_step(t, observation, state)
         if greedy:
@@ -93,20 +107,34 @@ def play(
         result = env.step(action)
         moved = result.extras.get("moved", running) & running
         pushed = result.extras.get("pushed", nothing) & running
-        seen = observation if keep_observations else None
-        steps.append((action, result.reward, running, moved, pushed, logits, seen, value))
+        steps.append((action, result.reward, running, moved, pushed, logits, value))
+        if keep_observations:
+            seen.append(observation)
         positions.append(getattr(env, "players", level_ids).clone())
         solved = solved | (result.solved & running)
         running = running & ~result.episode_done
         observation, t = result.observation, t + 1
-    actions, rewards, active, moved, pushed, logits, observations, values = (
-        torch.stack(part, dim=1) if part[0] is not None else None for part in zip(*steps, strict=True)
+    actions, rewards, active, moved, pushed, logits, values = (
+        torch.stack(part, dim=1) for part in zip(*steps, strict=True)
     )
     return Rollout(
         actions=actions, rewards=rewards, active=active, moved=moved, pushed=pushed, logits=logits, solved=solved,
-        positions=torch.stack(positions, dim=1), lengths=active.sum(1), level_ids=level_ids, observations=observations,
-        values=values,
+        positions=torch.stack(positions, dim=1), lengths=active.sum(1), level_ids=level_ids,
+        observations=torch.stack(seen, dim=1) if keep_observations else None, values=values,
     )  # fmt: skip
+
+
+def take_boards(state: State, boards: Tensor) -> State:
+    """The memory of some boards, by id or mask.
+
+    It stays in the layout that the net gave it: in another, a convolution may round differently.
+    """
+    taken = []
+    for part in state:
+        is_last = part.ndim == 4 and part.is_contiguous(memory_format=torch.channels_last)
+        layout = torch.channels_last if is_last else torch.contiguous_format
+        taken.append(part[boards].contiguous(memory_format=layout))
+    return tuple(taken)
 
 
 def play_levels(policy: Policy, make_env: EnvMaker, levels: LevelSet, **options) -> Rollout:

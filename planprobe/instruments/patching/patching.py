@@ -20,9 +20,10 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import AddressError, ShapeError, unknown_name
+from planprobe.core.grid import board_size
 from planprobe.core.levels import LevelSet
 from planprobe.core.pairs import HistoryPairs, LevelPairs
-from planprobe.core.play import BATCH_BOARDS, EnvMaker
+from planprobe.core.play import BATCH_BOARDS, EnvMaker, take_boards
 from planprobe.core.protocols import State
 from planprobe.instruments.addresses import Address, Moment, region, select_sites, step_filter
 from planprobe.instruments.cache import Cache
@@ -75,9 +76,11 @@ def observe_pairs(
         observations += [env.step(action).observation for action in forced.T]
         histories.append(torch.stack(observations, dim=1))
         legal.append(_legal_moves(make_env, levels, forced))
+    clean, corrupted = histories
     return HistoryPairs(
-        *histories, pairs.clean_actions, pairs.corrupted_actions, legal[0] | legal[1], pairs.level_ids, pairs.change
-    )
+        clean, corrupted, pairs.clean_actions, pairs.corrupted_actions, legal[0] | legal[1], pairs.level_ids,
+        pairs.change,
+    )  # fmt: skip
 
 
 def patch_pairs(
@@ -111,8 +114,9 @@ def patch_pairs(
     for done, ids in enumerate(blocks := torch.arange(len(pairs)).split(BLOCK_PAIRS)):
         runs = record_pairs(opened, pairs, sites, ids)
         donor = make_donor(runs, source, reference=reference, seed=seed)
-        part = patch_block(opened, runs, patches, donor, num_boards=num_boards)
-        logits.append(part), clean.append(runs.clean_logits), corrupted.append(runs.corrupted_logits)
+        logits.append(patch_block(opened, runs, patches, donor, num_boards=num_boards))
+        clean.append(runs.clean_logits)
+        corrupted.append(runs.corrupted_logits)
         if on_progress:
             on_progress(done + 1, len(blocks))
     named = patched_pairs(patches, len(pairs))
@@ -123,7 +127,7 @@ def patch_pairs(
 def record_pairs(opened: OpenedPolicy, pairs: HistoryPairs, sites: str | Sequence[str], ids: Tensor) -> PairRuns:
     """Run both histories of some pairs from initial memory; record sites of the clean run, and the corrupted run's
     memory."""
-    pairs, board = pairs[ids], tuple(pairs.clean.shape[-2:])
+    pairs, board = pairs[ids], board_size(pairs.clean)
     state, logits = opened.initial_state(len(pairs), board), torch.empty(0)
     with capture(opened, sites, dtype=precision(opened)) as cache:
         for observation in pairs.clean.unbind(1):
@@ -168,9 +172,7 @@ def patch_block(
 
 def _run_from(opened: OpenedPolicy, runs: PairRuns, start: int, pair_ids: Tensor, edits: list[Edit]) -> Tensor:
     """The corrupted run of some pairs from one step on, under edits: logits at the last step."""
-    state = tuple(part[pair_ids] for part in runs.carries[start])
-    state = tuple(_like(part, whole) for part, whole in zip(state, runs.carries[start], strict=True))
-    logits = torch.empty(0)
+    state, logits = take_boards(runs.carries[start], pair_ids), torch.empty(0)
     opened.clock = start
     with intervene(opened, edits):
         for observation in runs.pairs.corrupted[pair_ids, start:].unbind(1):
@@ -236,7 +238,7 @@ def check_patches(opened: OpenedPolicy, pairs: HistoryPairs, patches: Sequence[P
         if squares is not None and squares.ndim == 3 and len(squares) != len(pairs):
             raise ShapeError(f"squares {tuple(squares.shape)} for {len(pairs)} pairs: give one mask (H, W) a pair.")
     with torch.no_grad():  # a policy that does not tell what it sees has to be shown
-        opened.step(pairs.clean[:1, 0], opened.initial_state(1, tuple(pairs.clean.shape[-2:])))
+        opened.step(pairs.clean[:1, 0], opened.initial_state(1, board_size(pairs.clean)))
     check_addresses(patches, opened.sites())
 
 
@@ -244,13 +246,6 @@ def _runs_of_equals(numbers: Tensor) -> Iterator[tuple[int, Tensor]]:
     """(number, its places) of sorted numbers."""
     values, counts = numbers.unique_consecutive(return_counts=True)
     yield from zip(values.tolist(), torch.arange(len(numbers)).split(counts.tolist()), strict=True)
-
-
-def _like(part: Tensor, whole: Tensor) -> Tensor:
-    """In the memory layout that the net gave it: in another, a convolution may round differently."""
-    if whole.ndim == 4 and whole.is_contiguous(memory_format=torch.channels_last):
-        return part.contiguous(memory_format=torch.channels_last)
-    return part
 
 
 def _legal_moves(make_env: EnvMaker, levels: LevelSet, forced: Tensor) -> Tensor:

@@ -60,5 +60,7 @@ def validate(policy: Policy, recipe: Recipe, *, device: str = "cpu") -> dict[str
         reset = "each step" if training.reset_memory else "never"
         return {"valid_return": round(float(play_trials(policy, env, reset_memory=reset).returns.mean()), 5)}
     levels = task_levels(recipe.board_task, "valid", training.num_eval_levels)
-    rollout = evaluate(policy, recipe.board_task, levels, reset_memory=training.reset_memory, device=device)
+    rollout = evaluate(
+        policy, recipe.board_task, levels, reset_memory=training.reset_memory, device=device, drop_finished=True
+    )  # fmt: skip
     return {"valid_solve_rate": solve_rate(rollout)}

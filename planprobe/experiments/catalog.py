@@ -59,6 +59,22 @@ EXPERIMENTS: dict[str, Entry] = {
         "revaluation:run_revaluation",
         tuple(f"planprobe.subjects.organisms:{family}_maze_trial7_s0" for family in ("replayer", "wavefront")),
     ),
+    "belief": Entry(
+        "is the exact posterior over the latent variable in memory, and can one be run in place of the other?",
+        "belief:run_belief", _BANDITS,
+    ),
+    "mixture": Entry(
+        "does the agent act on samples of what it believes, or does it maximise, and does it ask when that pays?",
+        "mixture:run_mixture", _BANDITS,
+    ),
+    "commitment": Entry(
+        "does an agent that looks for a hidden goal go for one goal until it is ruled out, or change its mind?",
+        "commitment:run_commitment", ("gru128-rl2-goal5-s0",),
+    ),
+    "causal": Entry(
+        "what is choosing one's own interventions worth over random ones, and what do hidden causes take away?",
+        "causal:run_causal",
+    ),
 }  # fmt: skip
 
 

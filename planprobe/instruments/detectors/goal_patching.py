@@ -53,14 +53,29 @@ ShowGoal = Callable[[Tensor, Tensor], Tensor]
 class Swaps(Protocol):
     """N mazes with their own goal and a donor's; see `subjects.envs.goal_swaps.GoalSwaps`."""
 
-    levels: LevelSet
-    own_goals: Tensor
-    donor_goals: Tensor
-    wrong_goals: Tensor
-    other_starts: Tensor
-    lengths: Tensor
-    first_moves: Tensor
-    level_ids: Tensor
+    @property
+    def levels(self) -> LevelSet: ...
+
+    @property
+    def own_goals(self) -> Tensor: ...
+
+    @property
+    def donor_goals(self) -> Tensor: ...
+
+    @property
+    def wrong_goals(self) -> Tensor: ...
+
+    @property
+    def other_starts(self) -> Tensor: ...
+
+    @property
+    def lengths(self) -> Tensor: ...
+
+    @property
+    def first_moves(self) -> Tensor: ...
+
+    @property
+    def level_ids(self) -> Tensor: ...
 
 
 @dataclass(frozen=True)

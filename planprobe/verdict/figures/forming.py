@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planprobe.verdict.figures import theme
 from planprobe.verdict.results import Results
@@ -32,13 +32,14 @@ def plan_refinement(results: Results) -> Figure | None:
     controls = [name for name in dict.fromkeys(row["net"] for row in rows) if name != "agent"]
     figure = theme.make_figure(x_title="tick", y_title="macro-F1", right_labels=[FIXED, OWN, *controls])
     looks = {"colour": theme.CONTROL, "subdued": True, "dash": "dash"}
-    for net, kind, name, look in [
+    lines: list[tuple[str, str, str, dict[str, Any]]] = [
         *((control, "own", control, looks) for control in controls),
         ("agent", "own", OWN, {"colour": theme.SECOND}),
         ("agent", "fixed", FIXED, {}),
-    ]:
+    ]
+    for net, kind, name, look in lines:
         part = [row for row in rows if row["net"] == net]
-        columns = {key: [row[f"{kind}{ending}"] for row in part] for key, ending in _ENDINGS.items()}
+        columns: dict[str, Any] = {key: [row[f"{kind}{ending}"] for row in part] for key, ending in _ENDINGS.items()}
         theme.add_line(figure, x=[row["tick"] for row in part], **columns, name=str(name), **look)
     return theme.finish(figure)
 
@@ -49,6 +50,6 @@ def decoding_order(results: Results) -> Figure | None:
     if not rows:
         return None
     figure = theme.make_figure(x_title="square of the way, from the agent", y_title="lag (ticks)", right_labels=["lag"])
-    columns = {key: [row[f"lag{ending}"] for row in rows] for key, ending in _ENDINGS.items()}
+    columns: dict[str, Any] = {key: [row[f"lag{ending}"] for row in rows] for key, ending in _ENDINGS.items()}
     theme.add_line(figure, x=[row["square"] for row in rows], **columns, name="lag")
     return theme.finish(figure)

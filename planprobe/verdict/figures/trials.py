@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from planprobe.core.records import Row
 from planprobe.verdict.figures import theme
@@ -60,7 +60,7 @@ def _by_stage(rows: list[Row], series: str, own: str) -> Figure | None:
     figure = theme.make_figure(x_title="stage of the trial", y_title="return", right_labels=names)
     for name in sorted(names, key=lambda name: name == own):  # the agent is drawn last, on top
         part = sorted((row for row in rows if row[series] == name), key=lambda row: row["stage"])
-        columns = {key: [row[key] for row in part] for key in ("value", "low", "high")}
-        looks = {} if name == own else {"colour": theme.CONTROL, "subdued": True, "dash": "dash"}
+        columns: dict[str, Any] = {key: [row[key] for row in part] for key in ("value", "low", "high")}
+        looks: dict[str, Any] = {} if name == own else {"colour": theme.CONTROL, "subdued": True, "dash": "dash"}
         theme.add_line(figure, x=[stages.index(row["stage"]) for row in part], **columns, name=name, **looks)
     return theme.finish(figure, tick_text=[str(stage) for stage in stages])

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from planprobe.core.errors import TooFewLevelsError
 from planprobe.core.play_trials import play_trials
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
@@ -39,8 +40,7 @@ def run_revaluation(
 ) -> Findings:
     """D10 within trials for every change that an agent's task allows; see `catalog.run_experiment` for the arguments.
 
-    Raises: UnknownNameError (budget); RecipeError (an agent that plays no trials); TooFewLevelsError (hardly a trial
-    had a better course).
+    Raises: UnknownNameError (budget); RecipeError (an agent that plays no trials).
     """
     tell, num_trials = progress or silent, pick_budget(NUM_TRIALS, budget)
     evidence: list[Evidence] = []
@@ -52,7 +52,11 @@ def run_revaluation(
             notes.append(f"{agent.name}: '{agent.trial_task.kind}' allows no change that makes another course best.")
         for part, change in enumerate(changes):
             tell((number + part / len(changes)) / len(agents), f"{agent.name}: {change.name}")
-            item = revalue(agent, [change], num_trials, seed=seed)
+            try:
+                item = revalue(agent, [change], num_trials, seed=seed)
+            except TooFewLevelsError as error:  # who finds the shortest way at once leaves nothing to be improved
+                notes.append(f"{agent.name}, {change.name}: not measured. {error}")
+                continue
             evidence.append(replace(item, rows=[{"agent": agent.name, **row} for row in item.rows]))
             notes.append(_note(agent, change, item))
         if isinstance(agent.trial_task, TwoStepTask):

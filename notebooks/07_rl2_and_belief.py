@@ -108,5 +108,5 @@ figure
 # %% [markdown]
 # The figure shows, by step of the trial, how much of the posterior can be read, from memory and from everything that it
 # might be read from without one. A belief that can be read is what an agent has that filters, and what an agent has
-# that samples from its belief; whether it is *used* is the question of the simulation above, and of forced histories
-# (`planprobe run`).
+# that samples from its belief; whether it is *used* is the question of the simulation above, and of forced histories:
+# `planprobe run belief`, `planprobe run mixture`.

@@ -47,8 +47,8 @@ def _describe_knowledge(recipe: Recipe) -> str:
     task, training = recipe.task, recipe.training
     if training.algorithm == "teach":
         return (
-            f"It was\ntaught, not rewarded: after each tick, on each square, what a {training.teacher} holds. "
-            "Its policy sees the\nmemory through the read-out of the plan. So it plans, as far as it has learnt to."
+            f"It was\ntaught, not rewarded: after each tick, on each square, what a {training.teacher} holds, and to "
+            "move by what has\nbeen found by then. So it plans, as far as it has learnt to: see the numbers."
         )
     if isinstance(task, TaskRecipe) and task.observation == "signpost":
         return "The best move on\nevery square is shown to it, so that it need not compute anything: it does not plan."

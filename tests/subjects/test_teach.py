@@ -54,21 +54,6 @@ def test_what_is_taught_is_learnt(teacher, tmp_path):
     assert last < 0.6 * first
 
 
-def test_the_policy_sees_of_the_memory_what_the_readout_of_the_plan_reads(trainer):
-    for _ in range(3):
-        trainer.learner.update(trainer.collector.collect(4), done_fraction=0.0)
-    net, reader = trainer.net, trainer.learner.reader
-    rows = reader.weight[:5, :, 0, 0].detach()
-    span = torch.linalg.qr((rows - rows.mean(0))[1:].T).Q
-    encoding, h = torch.rand(6, 8, 5, 5), torch.randn(6, 8, 5, 5)
-    blind = torch.randn(6, 8, 5, 5)
-    blind = blind - torch.einsum("cd,bdhw->bchw", span @ span.T, blind)
-    seen = torch.einsum("ck,bkhw->bchw", span, torch.randn(6, 4, 5, 5))
-    logits = net.head(torch.cat([encoding, h], 1))[0]
-    torch.testing.assert_close(net.head(torch.cat([encoding, h + 9 * blind], 1))[0], logits, atol=1e-4, rtol=1e-4)
-    assert not torch.allclose(net.head(torch.cat([encoding, h + 9 * seen], 1))[0], logits, atol=1e-4)
-
-
 def test_a_stopped_lesson_goes_on_to_the_bit(tmp_path):
     whole = Trainer(recipe(), tmp_path / "whole")
     whole.run()
@@ -88,6 +73,6 @@ def test_what_cannot_be_taught_is_refused(tmp_path):
     with pytest.raises(RecipeError, match="one layer"):
         Trainer(make_recipe(table), tmp_path / "deep")
     table = recipe().to_table()
-    table["net"] |= {"head": "flatten"}
-    with pytest.raises(RecipeError, match="pool"):
-        Trainer(make_recipe(table), tmp_path / "flat")
+    table["task"] |= {"kind": "sokoban"}
+    with pytest.raises(RecipeError, match="mazes"):
+        Trainer(make_recipe(table), tmp_path / "boxes")

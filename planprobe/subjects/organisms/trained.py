@@ -12,9 +12,10 @@ are small DRCs on 9x9 mazes, `agents/organisms/NAME-maze9-sSEED`, two seeds each
 | taught-serial | plans: serial rollout | taught after every tick where a walker stands that tries way after way |
 
 The first three were rewarded as any agent is (PPO). The other two were never rewarded: `training.teach` asks of every
-square after every tick what an algorithm holds there, and their policy may see of the memory only what the read-out of
-the plan reads, so a move cannot come from anywhere else. How far they do what they were taught is measured, in their
-cards and in the tests: that the values follow the wave tick by tick, that first moves come with the time to think.
+square after every tick what an algorithm holds there, and of the policy the move that the algorithm has found by then.
+How far they do what they were taught is measured, in their cards and in the tests: that the wave stands in memory tick
+by tick, that first moves come with the time to think. Nothing forces the policy to go by the marks of the way (`plan`)
+and not by the best move on its own square: whether writing such marks redirects it is for D7 to find out.
 """
 
 from __future__ import annotations

@@ -2,8 +2,7 @@
 
 The net is an ordinary DRC of one layer. A read-out of one square learns to tell the teacher's state from h after every
 tick, and with it the net learns to carry that state; the read-out is thrown away. The policy learns the teacher's
-advice, and may see the memory through the read-out of the plan alone: what it does is what the plan says.
-Boards are played by the teacher's advice, with some moves at random, and now and then a wall opens or closes.
+advice. Boards are played by the teacher's advice, with some moves at random, and now and then a wall opens or closes.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ from planprobe.core.grid import NUM_MOVES, TARGET, WALL
 from planprobe.core.protocols import State
 from planprobe.subjects.envs.board_env import BoardEnv
 from planprobe.subjects.envs.maze import Maze
+from planprobe.subjects.envs.trial_inputs import TrialInputs
 from planprobe.subjects.nets.base import Net, reset_state
 from planprobe.subjects.nets.deferred_conv import cat_boards
 from planprobe.subjects.nets.drc import DRC
-from planprobe.subjects.nets.heads import PoolHead
 from planprobe.subjects.recipe import TrainingRecipe
 from planprobe.subjects.training.learner import Learner
 from planprobe.subjects.training.teachers import TEACHERS, Teacher, make_teacher
 
 WANDER = 0.05  # share of moves at random
 SPARSE, SPARSE_WEIGHT = ("plan", "walker", "way"), 5.0  # nothing of these is on most squares: what is there counts more
-VALUE_WEIGHT = 0.1
+PLAN_WEIGHT, VALUE_WEIGHT = 3.0, 0.1  # of loss terms; the plan is learnt last, since it rests on all the others
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,9 @@ class LessonCollector:
     """Boards that a teacher plays while the net looks on. change_fraction: chance that a wall of a board is toggled
     before a step. Raises: RecipeError (a task or net that cannot be taught)."""
 
-    def __init__(self, net: Net, env: BoardEnv, *, teacher: str, change_fraction: float, seed: int) -> None:
+    def __init__(
+        self, net: Net, env: BoardEnv | TrialInputs, *, teacher: str, change_fraction: float, seed: int
+    ) -> None:
         if not isinstance(env, Maze) or env.num_actions != NUM_MOVES:
             raise RecipeError("teachers know mazes in full view, with four moves, and no other task.")
         self.net, self.env, self.change_fraction = net, env, change_fraction
@@ -135,8 +136,8 @@ class TaughtLearner(Learner):
 
     def __init__(self, net: Net, recipe: TrainingRecipe, *, seed: int) -> None:
         super().__init__(net, recipe, seed=seed)
-        if not isinstance(net, DRC) or net.num_layers > 1 or not isinstance(net.head, PoolHead):
-            raise RecipeError("what is taught is a drc of one layer with head = 'pool', which sees squares one by one.")
+        if not isinstance(net, DRC) or net.num_layers > 1:
+            raise RecipeError("what is taught tick by tick is a drc of one layer, and no other net.")
         self.classes, self.numbers = TEACHERS[recipe.teacher].classes, TEACHERS[recipe.teacher].numbers
         self.reader = nn.Conv2d(net.channels, sum(self.classes.values()) + len(self.numbers), 1)
         self.parameters += self.reader.parameters()
@@ -154,7 +155,7 @@ class TaughtLearner(Learner):
 
     def _learn(self, batch: Lesson) -> tuple[dict[str, Tensor], State]:
         hidden, features, state = unroll_ticks(self.net, batch.observations, batch.state, batch.starts)
-        logits, values = self.net.head(self._blind_to_own_square(features, batch.observations.flatten(0, 1)))
+        logits, values = self.net.head(features)
         loss, stats = self._reading_loss(hidden, batch.said)
         asked = batch.speaks.flatten()
         log_probs, advice = logits.log_softmax(1), batch.advice.flatten(0, 1)
@@ -163,19 +164,7 @@ class TaughtLearner(Learner):
         stats["value_loss"] = F.mse_loss(values[asked], (advice.amax(1) == 1)[asked].float())
         loss = loss + stats["policy_loss"] + VALUE_WEIGHT * stats["value_loss"]
         stats |= {"loss": loss, "grad_norm": self._step(loss), "followed": followed}
-        self._see_plans_only()
         return stats, state
-
-    def _blind_to_own_square(self, features: Tensor, observations: Tensor) -> Tensor:
-        """What the head reads (N, 2 C, H', W'), with another board's memory on the agent's own square.
-
-        Else the policy would go by the best move from where it stands, and by no mark on its way.
-        """
-        ring, channels = self.net.ring, self.reader.in_channels
-        here, memory = F.pad(observations[:, -1:], (-ring,) * 4) > 0, features[:, channels:]
-        own = (memory.detach() * here).sum((2, 3), keepdim=True)
-        others = own[torch.randperm(len(own), generator=self.generator)]
-        return torch.cat([features[:, :channels], torch.where(here, others, memory)], dim=1)
 
     def _reading_loss(self, hidden: Tensor, said: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         """Cross-entropy of classes and squared error of numbers, h (N, C, H', W') being read."""
@@ -186,7 +175,9 @@ class TaughtLearner(Learner):
             target = said[name].flatten(0, 1)
             weight = torch.ones(number)
             weight[1:] = SPARSE_WEIGHT if name in SPARSE else 1.0
-            total = total + F.cross_entropy(parts[name], target, weight=weight, ignore_index=-1)
+            error = F.cross_entropy(parts[name], target, weight=weight, ignore_index=-1)
+            total = total + (PLAN_WEIGHT if name == "plan" else 1.0) * error
+            stats[f"loss_{name}"] = error
             found, there = parts[name].detach().argmax(1) == target, target > 0
             stats[f"right_{name}"] = found[there].float().mean()
         for index, name in enumerate(self.numbers):
@@ -195,15 +186,6 @@ class TaughtLearner(Learner):
             stats[f"error_{name}"] = error.pow(2).mean()
             total = total + 10 * stats[f"error_{name}"]
         return total, stats
-
-    @torch.no_grad()
-    def _see_plans_only(self) -> None:
-        """Take from the head's weights on h whatever the read-out of the plan does not read."""
-        head, channels = self.net.head, self.reader.in_channels
-        rows = self.reader.weight[: self.classes["plan"], :, 0, 0]
-        basis = torch.linalg.qr((rows - rows.mean(0))[1:].T).Q
-        head.square.weight[:, channels:] = head.square.weight[:, channels:] @ basis @ basis.T
-        head.hidden.weight[:, head.square.out_features + channels :] = 0
 
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {f"reader.{name}": part for name, part in self.reader.state_dict().items()}

@@ -4,6 +4,9 @@ Everything below can be imported from here; it is found where it lives when it i
 `import planprobe` costs nothing. The rooms, and who may import whom: ARCHITECTURE.md.
 """
 
+# pyright: reportUnsupportedDunderAll=false
+# (names of `__all__` are not defined here, but found by `__getattr__`)
+
 from __future__ import annotations
 
 from typing import Any

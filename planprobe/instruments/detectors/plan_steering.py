@@ -229,7 +229,7 @@ def _conclude(
         beyond_controls=replace(beyond, p=p),
         min_effect=min_effect,
         power=power,
-        outcome=_decide(beyond, min_effect, power, p, above, randoms),
+        outcome=_decide(float(trained.success.mean()), beyond, min_effect, power, p, above, randoms),
         falsifies=FALSIFIES,
         rows=rows,
         notes=_notes(told, arm, alpha, best, above),
@@ -237,13 +237,17 @@ def _conclude(
 
 
 def _decide(
-    beyond: Effect, min_effect: float, power: float, p: float, above: float, randoms: list[Measured]
+    success: float, beyond: Effect, min_effect: float, power: float, p: float, above: float, randoms: list[Measured]
 ) -> Outcome:
-    """As every detector, and refuted too where random directions do as well: the fitted one lies within their spread,
-    though that leaves room above. (Whatever is written into the board that a table recognises, it loses its way.)"""
+    """As every detector, and refuted too where random directions do as well.
+
+    That is so where the fitted one lies within their spread, and they leave room above or do better than it by what
+    matters. (Whatever is written into the board that a table recognises, it loses its way.)
+    """
     outcome = decide(beyond, min_effect=min_effect, power=power, p=p)
     widest = max(float(np.quantile(part.steered.took_long.mean(0).numpy(), 0.95)) for part in randoms)
-    if outcome == "inconclusive" and above >= LEVEL and widest <= 1 - min_effect and power >= MIN_POWER:
+    settled = widest <= 1 - min_effect or widest >= success + min_effect
+    if outcome == "inconclusive" and above >= LEVEL and settled and power >= MIN_POWER:
         return "refuted"
     return outcome
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
@@ -13,13 +13,16 @@ from planprobe.cli.output import say, show
 from planprobe.core.errors import OutputError
 from planprobe.core.records import Row
 
+if TYPE_CHECKING:
+    from planprobe.verdict.figures import FigureCheck
+
 
 @dataclass(frozen=True)
 class Figures:
-    """Draw the figures of saved studies anew, or check that the stored ones still follow from the saved numbers.
+    """Draw the figures of saved studies and experiments anew, or check that the stored ones follow from the numbers.
 
-    Each becomes NAME.json (plotly) and NAME.html (opens offline) in the study's figures folder. With --check nothing is
-    written, and the exit code is 1 where a stored figure differs or is missing.
+    Each becomes NAME.json (plotly) and NAME.html (opens offline) in the figures folder beside the numbers. With --check
+    nothing is written, and the exit code is 1 where a stored figure differs or is missing.
 
     Examples:
       planprobe figures
@@ -29,8 +32,8 @@ class Figures:
 
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME", help_behavior_hint="(default: all)")] = ()
     """Which: overview, behaviour, thinking, first-moves, probe-sites, probe-delta, steering, ..."""
-    results: Annotated[Path | None, optional("FOLDER", "every study under results/")] = None
-    """Folder of a study, or of several."""
+    results: Annotated[Path | None, optional("FOLDER", "everything under results/")] = None
+    """Folder of a study or an experiment, or of several."""
     check: Flag = False
     """Compare data hashes with the stored figures."""
     json: AsJson = False
@@ -39,12 +42,11 @@ class Figures:
 def run(arguments: list[str]) -> int:
     """Parse, draw or compare, print."""
     from planprobe.cli.main import FAILED_CHECK
-    from planprobe.verdict.figures import rebuild_figures
 
     options = parse(Figures, arguments, verb="figures")
     rows: list[Row] = []
-    for folder in _find_studies(options.results):
-        for figure in rebuild_figures(folder, options.names or None, check=options.check):
+    for folder in _find_results(options.results, options.names):
+        for figure in _rebuild(folder, options.names or None, check=options.check):
             rows.append({
                 "study": str(folder), "figure": figure.name, "file": str(figure.path), "hash": figure.data_hash[:12],
                 "same": figure.same,
@@ -57,14 +59,28 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _find_studies(folder: Path | None) -> list[Path]:
-    """The folder itself where it is a study, else the studies in it."""
+def _rebuild(folder: Path, names: tuple[str, ...] | None, *, check: bool) -> list[FigureCheck]:
+    from planprobe.experiments.writing import FINDINGS_FILE, rebuild_experiment_figures
+    from planprobe.verdict.figures import rebuild_figures
+
+    rebuild = rebuild_experiment_figures if (folder / FINDINGS_FILE).is_file() else rebuild_figures
+    return rebuild(folder, names, check=check)
+
+
+def _find_results(folder: Path | None, names: tuple[str, ...]) -> list[Path]:
+    """The folder itself where it holds a study or an experiment, else those in it; named figures are a study's."""
     from planprobe.cli.study import RESULTS
+    from planprobe.experiments.writing import FINDINGS_FILE
     from planprobe.verdict.results import VERDICT_FILE
 
     root = folder or RESULTS
-    files = [root / VERDICT_FILE, *sorted(root.glob(f"*/{VERDICT_FILE}"))]
-    studies = [path.parent for path in files if path.is_file()]
-    if not studies:
-        raise OutputError(f"there is no study in '{root}'.\n  Next: planprobe study AGENT, or --results FOLDER.")
-    return studies
+    files = [root / VERDICT_FILE, root / FINDINGS_FILE, *sorted(root.glob(f"*/{VERDICT_FILE}"))]
+    if not names:
+        files += [*sorted(root.glob(f"*/{FINDINGS_FILE}")), *sorted(root.glob(f"experiments/*/{FINDINGS_FILE}"))]
+    found = [path.parent for path in files if path.is_file()]
+    if not found:
+        raise OutputError(
+            f"there is no study or experiment in '{root}'.\n"
+            "  Next: planprobe study AGENT, planprobe run NAME, or --results FOLDER."
+        )
+    return found

@@ -86,7 +86,7 @@ def _list(options: Run) -> int:
         {
             "experiment": name,
             "asks": entry.question,
-            "of": "nets that it trains" if entry.trains else ", ".join(entry.agents),
+            "of": "nets that it trains" if entry.trains else ", ".join(entry.agents) or "nets that it trains, or yours",
         }
         for name, entry in EXPERIMENTS.items()
     ]

@@ -20,7 +20,8 @@ from torch import Tensor
 from planprobe.core.play_trials import TrialRollout
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
-from planprobe.experiments.intervals import over_seeds, over_trials
+from planprobe.experiments.catalog import EXPERIMENTS
+from planprobe.experiments.intervals import average_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
 from planprobe.instruments.detectors import adaptation as detector
 from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out, make_trial_env
@@ -30,7 +31,6 @@ from planprobe.verdict.reference_scores import PlayedReference, best_reference, 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
-QUESTION = "does the agent become better within a trial, by what it remembers of this very task?"
 NUM_TRIALS = {"smoke": 100, "quick": 2000, "full": 10_000}
 NUM_BOARD_TRIALS = {
     "smoke": 24,
@@ -78,8 +78,8 @@ def run_adaptation(
     tables["shots"] = [row for case in cases for row in _shot_rows(case)]
     tell(1.0, "done")
     return Findings(
-        name="adaptation", question=QUESTION, tables=tables, evidence=[case.evidence for case in cases],
-        notes=[_note(case) for case in cases] + _general_notes(cases),
+        name="adaptation", question=EXPERIMENTS["adaptation"].question, tables=tables,
+        evidence=[case.evidence for case in cases], notes=[_note(case) for case in cases] + _general_notes(cases),
         provenance={
             "num_trials": {case.agent.name: len(case.rollouts[detector.KEPT].actions) for case in cases},
             "policy": "sampled", "curve_episodes": CURVE_EPISODES, "trials_of_seed": TEST_SEED,
@@ -188,20 +188,15 @@ def _shot_rows(case: _Case) -> list[Row]:
 
 
 def _seed_rows(index: list[Row]) -> list[Row]:
-    """Mean over the seeds of a recipe, where there are several."""
-    groups: dict[tuple[str, str, str, str], list[float]] = {}
-    for row in index:
-        if row["who"] not in (detector.KEPT, *detector.CONTROLS) or math.isnan(float(row["value"])):  # pyright: ignore
-            continue  # players play the same trials for every seed
-        recipe = re.sub(r"-s\d+$", "", str(row["agent"]))
-        key = (recipe, str(row["who"]), str(row["measure"]), str(row["unit"]))
-        groups.setdefault(key, []).append(float(row["value"]))  # pyright: ignore[reportArgumentType]
-    names = ("recipe", "who", "measure", "unit")
-    return [
-        {**dict(zip(names, key, strict=True)), **over_seeds(values)}
-        for key, values in groups.items()
-        if len(values) > 1
+    """Mean over the seeds of a recipe, where there are several; players play the same trials for every seed."""
+    conditions = (detector.KEPT, *detector.CONTROLS)
+    rows = [
+        {"recipe": re.sub(r"-s\d+$", "", str(row["agent"])), **row}
+        for row in index
+        if row["who"] in conditions and not math.isnan(float(row["value"]))  # pyright: ignore[reportArgumentType]
     ]
+    averaged = average_seeds(rows, ("recipe", "who", "measure", "unit"))
+    return [row for row in averaged if row["low"] is not None]
 
 
 # sentences -----------------------------------------------------------------------------------------------------------

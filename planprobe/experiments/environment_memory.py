@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
-from planprobe.experiments.intervals import over_seeds, over_trials
+from planprobe.experiments.catalog import EXPERIMENTS
+from planprobe.experiments.intervals import average_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, between, pick_budget, silent
 from planprobe.experiments.small_nets import fit_training, train_on
 from planprobe.instruments.detectors import environment_memory as detector
@@ -29,7 +30,6 @@ from planprobe.verdict.reference_scores import play_references
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
-QUESTION = "does an agent without memory use the world as memory, where it can leave a trace?"
 TRACK = TimingTask(shortest=1, longest=3, track_length=4)
 TASKS = {"a track to walk on": TRACK, "no track": replace(TRACK, track_length=1)}
 NETS = {
@@ -67,12 +67,16 @@ def run_environment_memory(
         share = between(done / len(jobs), (done + 1) / len(jobs), tell)
         found = _judge(net, task, 1000 * seed + number, size, partial(_tell_of, share, name))
         found = replace(found, rows=[{"agent": name, **row} for row in found.rows])
-        rows += [{"net": net, "task": task, "seed": number, **row} for row in found.rows]
+        rows += [{"arm": f"{net}, {task}", "net": net, "task": task, **row} for row in found.rows]
         evidence.append(found)
-    tables = {"conditions": _over_seeds(rows), "references": _reference_rows(size.num_trials)}
+    tables = {
+        "conditions": average_seeds(rows, ("arm", "net", "task", "condition")),
+        "references": _reference_rows(size.num_trials),
+    }
     tell(1.0, "done")
     return Findings(
-        name="environment-memory", question=QUESTION, tables=tables, evidence=evidence, notes=_notes(tables, evidence),
+        name="environment-memory", question=EXPERIMENTS["environment-memory"].question, tables=tables,
+        evidence=evidence, notes=_notes(tables, evidence),
         provenance={
             "tasks": {name: {"kind": task.kind, **asdict(task)} for name, task in TASKS.items()},
             "nets": {name: asdict(net) for name, net in NETS.items()}, "inputs": asdict(INPUTS),
@@ -103,20 +107,6 @@ def best_without_trace(task: TimingTask) -> float:
     waits = range(task.shortest, task.longest + 1)
     chances = [chance / 1000 for chance in range(1, 1000)]
     return max(sum(chance * (1 - chance) ** wait for wait in waits) / len(waits) for chance in chances)
-
-
-def _over_seeds(rows: list[Row]) -> list[Row]:
-    """Mean return of each net, task and condition, with the interval over seeds."""
-    names = ("net", "task", "condition")
-    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
-    return [
-        {
-            "arm": f"{key[0]}, {key[1]}",
-            **dict(zip(names, key, strict=True)),
-            **over_seeds([row["value"] for row in rows if tuple(row[name] for name in names) == key]),  # pyright: ignore
-        }
-        for key in keys
-    ]
 
 
 def _reference_rows(num_trials: int) -> list[Row]:

@@ -18,7 +18,8 @@ from planprobe.core.play_trials import play_trials
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
 from planprobe.experiments import figures
-from planprobe.experiments.intervals import over_seeds, over_trials
+from planprobe.experiments.catalog import EXPERIMENTS
+from planprobe.experiments.intervals import average_seeds, over_trials
 from planprobe.experiments.record import Findings, ProgressCallback, between, pick_budget, silent
 from planprobe.experiments.small_nets import fit_training, fresh_net, train_on
 from planprobe.instruments.detectors.adaptation import pair_gains, share_of_gain, stage_scores
@@ -31,7 +32,6 @@ from planprobe.verdict.reference_scores import PlayedReference, best_reference, 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
-QUESTION = "which of the four ingredients of RL² can be left out before it stops learning to learn?"
 TASK = HiddenGoalTask(size=3, num_episodes=2, episode_steps=6)
 NET = NetRecipe(kind="gru", channels=48, hidden=32)
 TRAINING = TrainingRecipe(
@@ -93,10 +93,11 @@ def run_ingredients(
             net = train_on(arm.task, arm.inputs, NET, training, seed=first_seed, progress=share)
         label: Row = {"arm": name, "seed": number}
         rows += [label | row for row in _measure(net, arm, players[best], size.num_trials, seed)]
-    tables = {"arms": _over_seeds(rows), "players": _player_rows(players), "nets": rows}
+    tables = {"arms": average_seeds(rows, ("arm", "measure")), "players": _player_rows(players), "nets": rows}
     tell(1.0, "done")
     return Findings(
-        name="ingredients", question=QUESTION, tables=tables, notes=_notes(tables, best, size),
+        name="ingredients", question=EXPERIMENTS["ingredients"].question, tables=tables,
+        notes=_notes(tables, best, size),
         provenance={
             "task": {"kind": TASK.kind, **asdict(TASK)}, "net": asdict(NET),
             "training": asdict(fit_training(TRAINING, size.frames)), "arms": {k: asdict(v) for k, v in ARMS.items()},
@@ -130,19 +131,6 @@ def _player_rows(players: dict[str, PlayedReference]) -> list[Row]:
     return [
         {"player": name, **row} for name, played in players.items() for row in _episode_rows(played.stages)
     ]  # fmt: skip
-
-
-def _over_seeds(rows: list[Row]) -> list[Row]:
-    """Mean of each arm and measure over its nets, with the interval over seeds."""
-    keys = dict.fromkeys((row["arm"], row["measure"]) for row in rows)
-    return [
-        {
-            "arm": arm,
-            "measure": measure,
-            **over_seeds([row["value"] for row in rows if (row["arm"], row["measure"]) == (arm, measure)]),  # pyright: ignore
-        }
-        for arm, measure in keys
-    ]
 
 
 def _notes(tables: dict[str, list[Row]], best: str, size: _Size) -> list[str]:

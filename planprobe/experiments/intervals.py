@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,14 @@ def over_seeds(values: Sequence[float]) -> Row:
         return {"value": mean, "low": None, "high": None, "n": n}
     half = float(distributions.t.ppf(0.975, n - 1) * each.std(ddof=1) / n**0.5)
     return {"value": mean, "low": mean - half, "high": mean + half, "n": n}
+
+
+def average_seeds(rows: Sequence[Row], columns: Sequence[str]) -> list[Row]:
+    """One row for every combination of values in `columns`, in order of appearance: `over_seeds` of its values."""
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for row in rows:
+        groups.setdefault(tuple(row[name] for name in columns), []).append(float(row["value"]))  # pyright: ignore
+    return [{**dict(zip(columns, key, strict=True)), **over_seeds(values)} for key, values in groups.items()]
 
 
 def over_trials(values: np.ndarray) -> Row:

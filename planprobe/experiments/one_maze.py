@@ -19,7 +19,8 @@ from planprobe.core.play_trials import FREE, TrialRollout, play_trials
 from planprobe.core.records import Row
 from planprobe.core.rng import draw_below
 from planprobe.experiments import figures
-from planprobe.experiments.intervals import over_seeds, over_trials
+from planprobe.experiments.catalog import EXPERIMENTS
+from planprobe.experiments.intervals import average_seeds, over_trials
 from planprobe.experiments.random_memory import NoisyStart, StartedGRU
 from planprobe.experiments.record import Findings, ProgressCallback, between, pick_budget, silent
 from planprobe.experiments.small_nets import fit_training, train_net
@@ -31,7 +32,6 @@ from planprobe.subjects.recipe import TrainingRecipe
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
-QUESTION = "is one maze a distribution of tasks: random start, random initial memory, stochastic policy, each alone?"
 TASK = MazeTrialTask(size=9, num_episodes=1, episode_steps=24, maze_id=6, one_goal=True, num_mazes=8)
 CHANNELS, HIDDEN, NUM_SHAKEN = 48, 32, 4
 KEEPS_CHANCE = (0.03, 0.03)
@@ -85,10 +85,10 @@ def run_one_maze(
         net = train_source(SOURCES[name], size.frames, seed=1000 * seed + number, progress=share)
         label: Row = {"trained_with": name, "seed": number}
         rows += [label | row for row in measure_net(net, SOURCES[name], size.num_trials, seed=seed)]
-    tables = {"tests": _over_seeds(rows), "nets": rows}
+    tables = {"tests": average_seeds(rows, ("trained_with", "change", "player", "measure")), "nets": rows}
     tell(1.0, "done")
     return Findings(
-        name="one-maze", question=QUESTION, tables=tables, notes=_notes(tables["tests"], size),
+        name="one-maze", question=EXPERIMENTS["one-maze"].question, tables=tables, notes=_notes(tables["tests"], size),
         provenance={
             "task": {"kind": TASK.kind, **asdict(TASK)}, "net": {"kind": "gru", "channels": CHANNELS, "hidden": HIDDEN},
             "training": asdict(fit_training(TRAINING, size.frames)), "entropy_kept": KEEPS_CHANCE,
@@ -155,19 +155,6 @@ def _histories(rollout: TrialRollout) -> Row:
     chances = counts / counts.sum()
     number = float(torch.exp(-(chances * chances.log()).sum()))
     return {"value": number, "low": None, "high": None, "n": len(squares)}
-
-
-def _over_seeds(rows: list[Row]) -> list[Row]:
-    """Mean over nets of every source, change, player and measure, with the interval over seeds."""
-    names = ("trained_with", "change", "player", "measure")
-    keys = dict.fromkeys(tuple(row[name] for name in names) for row in rows)
-    return [
-        {
-            **dict(zip(names, key, strict=True)),
-            **over_seeds([row["value"] for row in rows if tuple(row[name] for name in names) == key]),  # pyright: ignore
-        }
-        for key in keys
-    ]
 
 
 def _notes(rows: list[Row], size: _Size) -> list[str]:

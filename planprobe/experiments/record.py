@@ -22,8 +22,8 @@ Size = TypeVar("Size")
 class Findings:
     """One experiment's result.
 
-    name, question: as in the catalog. tables: rows by name; a number of a table has its 95 % interval beside it, in
-    columns `value`, `low`, `high` and `n`, the independent units that the interval is over.
+    name, question: as in `catalog.EXPERIMENTS`. tables: rows by name; a number of a table has its 95 % interval beside
+    it, in columns `value`, `low`, `high` and `n`, the independent units that the interval is over.
     evidence: of detectors, where the experiment is one; its rows say 'agent'. notes: sentences with numbers in them,
     what the tables show and what they cannot show. provenance: what else decided the numbers (recipes of nets that it
     trained, number of trials); agents, hashes, budget, seed and versions are added by `catalog.run_experiment`.

@@ -72,8 +72,7 @@ def run_goal_patching(
 GENERAL = [
     "The goal is in sight at every step. A patch of the encoding is the goal moved on the board as the net sees it: it "
     "asks for a right way to a goal that the agent did not plan for, and a net without memory may pass.",
-    "Only a patch of memory alone contradicts what is seen. Where it does not lead the agent, the goal is read from "
-    "the board at every step; that does not speak against planning, it says where the objective is kept.",
+    detector.SIGHT,
     "Every donor's goal lies round a corner, so that walking straight towards a goal is no way to it.",
 ]
 

@@ -8,10 +8,11 @@ trained on, where walking straight towards a goal does not lead to it in time.
 
 On a board the goal is in sight at every step, and this decides what can be shown. Three places can be patched. In the
 *encoding* the goal enters the net: held to the end, this is the goal moved on the board as the net sees it, so it asks
-for a new way to a new goal, like D10, and a net without memory may pass. In the *memory* (hidden states and cells) it
-is left in sight where it was, and what memory says of it is all that has moved: who then goes to the donor's goal goes
-by a goal that it holds. *Both* is the two at once. How long an edit must be held tells the two apart too: a plan that
-is stored survives the edit's end, one that is worked out from what is seen does not.
+for a new way to a new goal, like D10, and a net without memory may pass. In the *memory* (hidden states and cells) the
+goal stays in sight. As wide a patch as the squares that see a goal directly (two around it, for two 3x3 kernels) hides
+it, though, from all the rest of the net: it shows that the way is worked out from what memory holds at the goals, but
+only a narrower one sets memory against sight. *Both* is the two at once. Whether a goal is *kept* is told by letting
+go: a goal or a plan that is stored survives the edit's end, one that is read from the board anew does not.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ WRONG, SAME = "wrong donor", "same goal"
 CONTROLS = (WRONG, SAME)
 FALSIFIES = "that the agent's way is worked out from a goal that can be told it at the goal's own squares"
 UNIT = "fraction of levels walked a shortest way to the donor's goal"
+
+SIGHT = (
+    "The goal is in sight all along. A patch of memory as wide as a goal is seen directly hides the goal that is seen; a "
+    "narrower one contradicts it. That a goal is kept inside is shown by what remains once the edit is let go, only."
+)
 
 MIN_LEVELS = 10
 LOOK_STEPS = 8
@@ -289,7 +295,7 @@ def _notes(judged: Condition, arrives: dict[Condition, np.ndarray], best: str) -
                 if each.where == place and each.held is not None and each.donor == "donor"
             ]
             notes.append(f"{place}: {arrives[held].mean():.2f} held to the end; let go, {', '.join(released)}.")
-    return [*notes, "The goal is in sight all along: only the place 'memory' shows that a goal is held inside."]
+    return [*notes, SIGHT]
 
 
 __all__ = ["CLAIM", "CONTROLS", "FALSIFIES", "NEEDS", "Condition", "Swaps", "run", "run_everywhere"]

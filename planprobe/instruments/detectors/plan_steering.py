@@ -245,8 +245,10 @@ def _decide(
     matters. (Whatever is written into the board that a table recognises, it loses its way.)
     """
     outcome = decide(beyond, min_effect=min_effect, power=power, p=p)
-    widest = max(float(np.quantile(part.steered.took_long.mean(0).numpy(), 0.95)) for part in randoms)
-    settled = widest <= 1 - min_effect or widest >= success + min_effect
+    draws = [part.steered.took_long.mean(0).numpy() for part in randoms]
+    widest = max(float(np.quantile(each, 0.95)) for each in draws)
+    enough = min(len(each) for each in draws) >= 1 / LEVEL - 1  # with fewer, `above` could not be small
+    settled = enough and (widest <= 1 - min_effect or widest >= success + min_effect)
     if outcome == "inconclusive" and above >= LEVEL and settled and power >= MIN_POWER:
         return "refuted"
     return outcome

@@ -43,8 +43,8 @@ FALSIFIES = "that the agent's way is worked out from a goal that can be told it 
 UNIT = "fraction of levels walked a shortest way to the donor's goal"
 
 SIGHT = (
-    "The goal is in sight all along. A patch of memory as wide as a goal is seen directly hides the goal that is seen; a "
-    "narrower one contradicts it. That a goal is kept inside is shown by what remains once the edit is let go, only."
+    "The goal is in sight all along. A patch of memory as wide as a goal is seen directly hides the goal that is seen, "
+    "a narrower one contradicts it. That a goal is kept inside is shown by what remains once the edit is let go alone."
 )
 
 MIN_LEVELS = 10

@@ -68,7 +68,9 @@ class Erase:
     """Let each site be guided by those before it, in place of each by itself."""
     sweeps: Annotated[int, arg(metavar="INT")] = 2
     """How often each site is fitted, with the erasers of the others in force; a pass through the episodes each."""
-    measure: Literal["solved", "first_move", "solved_gain", "first_move_gain"] = "solved"
+    measure: Literal[
+        "solved", "first_move", "solved_gain", "first_move_gain", "solved_thought", "first_move_thought"
+    ] = "solved"
     """What is judged. First moves are known on mazes; with them episodes end after one step."""
     thinking_steps: Annotated[int, arg(metavar="INT")] = 0
     """Of the thinking gain; 0 does not measure it."""
@@ -123,7 +125,7 @@ def _check(options: Erase) -> None:
             raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
     if options.thinking_steps < 0:
         raise ArgumentError(f"--thinking-steps {options.thinking_steps}: needs 0 or more.")
-    if options.measure.endswith("_gain") and options.thinking_steps == 0:
+    if options.measure.endswith(("_gain", "_thought")) and options.thinking_steps == 0:
         raise ArgumentError(f"--measure {options.measure} needs --thinking-steps, say 8.")
     if any(first >= after for first, after in pairwise((-1, *options.parts))):
         raise ArgumentError(f"--parts {' '.join(map(str, options.parts))}: needs rising numbers, 0 or more.")

@@ -40,7 +40,7 @@ def test_the_record_says_what_decided_the_numbers(erased):
     assert shown["levels"]["played"]["number"] == 12 and shown["levels"]["fitted"]["number"] == 12
     assert shown["levels"]["played"]["hash"] != shown["levels"]["fitted"]["hash"]
     assert shown["agent"]["weights_hash"] and shown["agent"]["recipe_hash"] and shown["versions"]["torch"]
-    assert {row["measure"] for row in shown["rows"]} == {"first_move", "first_move_gain"}
+    assert {row["measure"] for row in shown["rows"]} == {"first_move", "first_move_gain", "first_move_thought"}
     assert {row["condition"] for row in shown["rows"]} == {
         "nothing erased", "plan erased", "plan erased, 0 to 3 steps ahead", "plan erased, 4 and more steps ahead",
         "random subspaces", "random subspaces, equal length",

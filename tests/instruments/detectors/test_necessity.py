@@ -111,7 +111,11 @@ def test_solving_and_thinking_are_measured(mazes):
     """Whole episodes of a planner that plans in its first step: thinking neither helps nor hurts it."""
     few = mazes[:45]
     evidence = run(few, num_random=1, measure="solved", think=1, num_bins=2)
-    assert {row["measure"] for row in evidence.rows} == {"solved", "first_move", "solved_gain", "first_move_gain"}
+    taken = {f"{what}{when}" for what in ("solved", "first_move") for when in ("", "_gain", "_thought")}
+    assert {row["measure"] for row in evidence.rows} == taken
+    for condition in {row["condition"] for row in evidence.rows}:
+        rate = {name: only(evidence, levels="all", condition=condition, measure=name)["rate"] for name in taken}
+        assert rate["first_move_thought"] == pytest.approx(rate["first_move"] + rate["first_move_gain"])
     assert only(evidence, levels="all", condition="nothing erased", measure="solved")["rate"] > 0.5
     assert only(evidence, levels="all", condition="nothing erased", measure="first_move_gain")["rate"] == 0
     assert evidence.effect.value > 0.4

@@ -12,27 +12,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from planprobe.core.play_trials import FREE, play_trials
-from planprobe.core.protocols import Policy
 from planprobe.core.records import Evidence, Row
-from planprobe.core.rng import draw_below, draw_uniform
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds
 from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
-from planprobe.experiments.small_nets import fresh_net
 from planprobe.instruments.detectors import belief as detector
 from planprobe.instruments.detectors import belief_simulation as simulation
-from planprobe.instruments.detectors.belief import BeliefTrials
-from planprobe.subjects.references.belief_numbers import exact_belief
+from planprobe.verdict.belief_trials import play_belief_trials, untrained_twin
 from planprobe.verdict.criteria import BELIEF, BELIEF_SIMULATION
 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
-FORCED_SHARE = 0.5
-_DRAW, _FORCE = 611, 612  # streams of the counter-based draws
 QUESTION = "is the exact posterior over the latent variable in memory, and can one be run in place of the other?"
 
 
@@ -46,7 +37,7 @@ class _Sizes:
     updates: int
 
 
-SIZES = {"smoke": _Sizes(60, 4, 1, 50), "quick": _Sizes(400, 8, 1, 400), "full": _Sizes(3000, 20, 5, 2000)}
+SIZES = {"smoke": _Sizes(60, 3, 1, 50), "quick": _Sizes(400, 8, 1, 400), "full": _Sizes(3000, 20, 5, 2000)}
 
 
 def run_belief(
@@ -83,28 +74,6 @@ def run_belief(
         name="belief", question=QUESTION, tables={name: rows for name, rows in tables.items() if rows},
         evidence=evidence, notes=notes + _GENERAL, provenance=dataclasses.asdict(sizes),
     )  # fmt: skip
-
-
-def play_belief_trials(agent: Agent, num_trials: int, *, seed: int = 0) -> BeliefTrials:
-    """Trials with the exact posterior beside each step; half of the actions are the agent's, half are drawn at random.
-
-    An agent that has made up its mind repeats itself, and its last action alone would then say what it believes.
-    """
-    env = agent.make_trials(num_trials)
-    boards, steps = torch.arange(num_trials)[:, None], torch.arange(env.longest_trial)
-    drawn = draw_below(env.num_actions, seed, _DRAW, boards, steps)
-    forced = torch.where(draw_uniform(seed, _FORCE, boards, steps) < FORCED_SHARE, drawn, FREE)
-    rollout = play_trials(agent.net, env, seed=seed, forced=forced, keep_observations=True)
-    exact = exact_belief(agent.trial_task, rollout)
-    assert rollout.observations is not None  # play_trials was asked to keep them
-    return BeliefTrials(
-        rollout.observations, rollout.active, exact.numbers, exact.update, exact.psi, exact.psi_chances
-    )  # fmt: skip
-
-
-def untrained_twin(agent: Agent, *, seed: int) -> Policy:
-    """A net of the agent's recipe with random weights."""
-    return fresh_net(agent.recipe.net, agent.make_trials(1), seed=seed).eval()
 
 
 def _seed_rows(evidence: list[Evidence]) -> list[Row]:

@@ -62,7 +62,7 @@ class _Sizes:
 
 SIZES = {
     "smoke": _Sizes(100, 3, 40, 10, 50),
-    "quick": _Sizes(1500, 20, 300, 60, 1000),
+    "quick": _Sizes(1500, 10, 200, 60, 1000),
     "full": _Sizes(20_000, 100, 1000, 300, 10_000),
 }
 
@@ -95,18 +95,19 @@ def run_mixture(
     for number, agent in enumerate(agents, start=len(tasks)):
         tell(number / total, f"putting {agent.name} through histories")
         asked = _ask(agent, sizes, seed)
+        judged = next(iter(asked))
         parts = {
             name: detector.run(
                 part.readings, part.chances, history_ids=part.ids, min_effect=MIXTURE_LEAD.value,
-                num_repeats=sizes.repeats if name == FORCED else 0, seed=seed,
+                num_repeats=sizes.repeats if name == judged else 0, seed=seed,
             )
             for name, part in asked.items()
         }  # fmt: skip
         for name, found in parts.items():
             tables["fits"] += _fit_rows(agent.name, name, found, asked[name].chances)
-        forced = parts[FORCED]
+        forced = parts[judged]
         recovered = [row for row in forced.rows if row["table"] == "recovery"]
-        tables["recovery"] += [{"task": agent.name, "histories": FORCED, **_without_table(row)} for row in recovered]
+        tables["recovery"] += [{"task": agent.name, "histories": judged, **_without_table(row)} for row in recovered]
         evidence.append(dataclasses.replace(forced, rows=[{"agent": agent.name, **row} for row in forced.rows]))
         notes.append(f"{agent.name}: {forced.outcome}. " + " ".join(forced.notes))
     asking = [agent for agent in agents if isinstance(agent.trial_task, InformativeBanditTask)]
@@ -205,7 +206,7 @@ def _ask(agent: Agent, sizes: _Sizes, seed: int) -> dict[str, _Asked]:
         rollout = play_trials(agent.net, agent.make_trials(len(actions), seed=seed), forced=actions)
         ids = torch.arange(len(actions))[:, None].expand_as(actions).flatten()
         readings = {MIXTURE: _logs(walks.mixture()), NEAREST: _logs(walks.nearest())}
-        return {FORCED: _Asked(readings, rollout.logits.double().softmax(-1).flatten(0, 1), ids)}
+        return {DRAWN: _Asked(readings, rollout.logits.double().softmax(-1).flatten(0, 1), ids)}
     assert isinstance(task, (BanditTask, InformativeBanditTask))
     forced = choice_scores.enumerate_histories(task, choice_scores.depth_within(task, sizes.most_histories))
     found = {FORCED: _ask_pulls(agent, task, forced, *forced.prefixes(task.num_pulls))}

@@ -43,7 +43,8 @@ def test_the_sampler_commits_and_the_mixture_does_not():
     found = run_commitment([organism("sampler"), organism("mixture")], budget="smoke")
     sampler, mixture = found.evidence
     assert sampler.outcome == "supported"
-    assert mixture.outcome == "refuted"
+    assert mixture.outcome != "supported"
+    assert mixture.effect.high < 0  # it goes between, which one sample a step explains better
     noise = {(row["agent"], row["source"]): row for row in found.tables["noise"]}
     assert noise[organism("sampler").name, "noise varied"]["low"] > 0.1
     assert noise[organism("mixture").name, "noise varied"]["high"] < 0.01

@@ -28,6 +28,7 @@ from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.probes.linear_probes import fit_probe
 from planprobe.instruments.probes.mlp import UPDATES, fit_mlp
 from planprobe.instruments.probes.number_probes import fit_number_probes
+from planprobe.instruments.probes.rows import as_number
 from planprobe.instruments.probes.splits import Split, split_by_level
 from planprobe.instruments.statistics.metrics import count_moments, r_squared
 from planprobe.instruments.statistics.proportions import power_of_interval
@@ -233,7 +234,7 @@ def psi_rows(trials: BeliefTrials, rows: Rows, memory: Tensor, *, seed: int) -> 
         here = rows.steps[test] == step
         for name, values in (("probe of memory", said), ("exact posterior", exact)):
             effect = cluster_bootstrap(-values[here].numpy(), unit="nats", seed=seed)
-            found.append({"step": step, "source": name, **_limits(effect)})
+            found.append({"step": step, "source": name, **as_limits(effect)})
     return found
 
 
@@ -277,7 +278,7 @@ def _map_rows(fits: Mapping[str, Mapping[str, _Fit]], seed: int) -> list[Row]:
     flat = [(name, fit) for name, maps in fits.items() for fit in maps.values()]
     effects = bootstrap_table(np.stack([fit.moments for _, fit in flat]), r_squared, unit=R2_UNIT, seed=seed)
     return [
-        {"source": name, "map": fit.kind, **_limits(effect), "bits": float(information(fit.moments.sum(0)))}
+        {"source": name, "map": fit.kind, **as_limits(effect), "bits": float(information(fit.moments.sum(0)))}
         for (name, fit), effect in zip(flat, effects, strict=True)
     ]  # fmt: skip
 
@@ -294,9 +295,12 @@ def _time_rows(best: Mapping[str, _Fit], rows: Rows, seed: int) -> list[Row]:
             )
             effect = cluster_bootstrap(counts, r_squared, unit=R2_UNIT, seed=seed)
             if not math.isnan(effect.value):
-                found.append({"step": step, "source": name, "map": fit.kind, **_limits(effect)})
+                found.append({"step": step, "source": name, "map": fit.kind, **as_limits(effect)})
     return found
 
 
-def _limits(effect: Effect) -> Row:
-    return {"value": effect.value, "low": effect.low, "high": effect.high, "n": effect.n}
+def as_limits(effect: Effect) -> Row:
+    """The value and interval of an effect as columns of a row; None in the place of nan, which JSON does not know."""
+    return {
+        "value": as_number(effect.value), "low": as_number(effect.low), "high": as_number(effect.high), "n": effect.n
+    }  # fmt: skip

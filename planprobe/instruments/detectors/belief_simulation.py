@@ -24,6 +24,7 @@ from planprobe.instruments.detectors.belief import (
     MLP,
     BeliefTrials,
     Rows,
+    as_limits,
     flatten_memory,
     irrelevant_numbers,
     pick_rows,
@@ -88,9 +89,9 @@ def run(
     )
     judged = {key[1]: key for key in found if key[0] == TO_MEMORY and key[2] == MLP and key[3] == ahead[0]}
     # a control whose policy does not depend on its start has nothing that could be removed, and is none
-    controls = {
-        name: found[key] for name, key in judged.items() if name != "belief" and not math.isnan(effects[key].value)
-    }
+    everything = {name: found[key] for name, key in judged.items() if name != "belief"}
+    known = {name: part for name, part in everything.items() if not math.isnan(effects[judged[name]].value)}
+    controls = known or everything
     rival, beyond = difference_over_best(found[judged["belief"]], controls, share_removed, unit=UNIT, seed=seed)
     power = power_of_interval(beyond, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
@@ -101,8 +102,7 @@ def run(
         notes.append("The lead is large enough, but nothing is supported without an untrained net beside it.")
     table: list[Row] = [
         {
-            "direction": direction, "source": source, "map": kind, "steps_ahead": k, "value": effect.value,
-            "low": effect.low, "high": effect.high, "n": effect.n,
+            "direction": direction, "source": source, "map": kind, "steps_ahead": k, **as_limits(effect),
         }
         for (direction, source, kind, k), effect in effects.items()
     ]  # fmt: skip

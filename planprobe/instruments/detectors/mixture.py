@@ -36,7 +36,7 @@ MIXTURE, RANDOM = "mixture (Thompson)", "random"
 MATCHED = f"{MIXTURE}, temperature 1"  # of the rows alone: it is the mixture itself, nothing sharpened
 MIN_RECOVERY = 0.95  # of simulated choices that must be attributed to the reading they came of
 MATCHING = (0.5, 2.0)  # temperatures at which choices still follow the chances, and not the likeliest action alone
-TEMPERATURES, LAPSES = np.logspace(-4, 2, 31), np.array([0.0, 1e-3, 0.01, 0.05, 0.2, 0.5, 1.0])
+TEMPERATURES, LAPSES = np.logspace(-4, 2, 19), np.array([0.0, 0.01, 0.1, 0.4, 1.0])
 _SIMULATE = 501  # stream of the counter-based draws
 
 

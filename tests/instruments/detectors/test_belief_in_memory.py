@@ -18,7 +18,7 @@ from planprobe.subjects.references.bandit_policies import thompson_policy
 from planprobe.subjects.references.belief_numbers import exact_belief
 
 TASK = BanditTask(num_arms=2, num_pulls=10)
-OPTIONS = {"num_updates": 150, "most_steps": 3}
+OPTIONS = {"num_updates": 100, "most_steps": 2}
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import os
 import subprocess
 import sys
 
-NAMES = ("training_lstm", "training_drc", "environment", "capture", "probe_battery")
-BY_HAND = ("probe_calibration",)  # minutes
+NAMES = ("training_lstm", "training_drc", "environment", "capture", "probe_battery", "steering")
+BY_HAND = ("probe_calibration", "probe_full")  # minutes
 
 
 def main() -> int:

@@ -22,11 +22,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from planprobe.core.errors import TooFewLevelsError
+from planprobe.core.errors import RecipeError, ShapeError, TooFewLevelsError
 from planprobe.core.play_trials import TrialRollout, play_trials
 from planprobe.core.protocols import State
 from planprobe.core.records import Effect, Evidence, Row, Verdict
-from planprobe.instruments.detectors import adaptation, trial_revaluation
+from planprobe.instruments.detectors import adaptation, belief, trial_revaluation
 from planprobe.instruments.detectors.adaptation import MakeTrials
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.instruments.statistics.stats import cluster_bootstrap, ratio
@@ -35,8 +35,9 @@ from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out
 from planprobe.subjects.envs.trial_inputs import TrialInputs
 from planprobe.subjects.trial_changes import TrialChange, trial_changes
 from planprobe.subjects.trial_scores import hash_trials
+from planprobe.verdict.belief_trials import play_belief_trials, untrained_twin
 from planprobe.verdict.budgets import Budget
-from planprobe.verdict.criteria import ADAPTATION, REVALUATION
+from planprobe.verdict.criteria import ADAPTATION, BELIEF, REVALUATION
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.judge import judge
 from planprobe.verdict.rates import load_rates
@@ -48,6 +49,12 @@ from planprobe.verdict.study import Taken
 
 NUM_TRIALS = {"smoke": 40, "quick": 1000, "full": 5000}
 NUM_BOARD_TRIALS = {"smoke": 24, "quick": 300, "full": 1000}  # of tasks seen as boards, where a step costs more
+BELIEF_SIZES = {
+    "smoke": {"num_trials": 60, "steps": 3, "untrained": 1, "updates": 50},
+    "quick": {"num_trials": 400, "steps": 8, "untrained": 1, "updates": 400},
+    "full": {"num_trials": 3000, "steps": 20, "untrained": 5, "updates": 2000},
+}
+"""Of D12: steps of a trial that are looked at, nets, and updates of each hidden layer."""
 
 
 def study_trials(agent: Agent, *, out: str | Path, budget: Budget, progress: ProgressCallback | None = None) -> Verdict:
@@ -87,18 +94,18 @@ def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallb
     )  # fmt: skip
     skill = measure_skill(kept, references[best] if best else None, make_trials, num_trials)
 
-    tell(0.6, "D10 revaluation")
-    evidence, unmeasured = [adapts], ""
-    try:
-        if changes := [change for change in trial_changes(agent.trial_task) if change.in_sight]:
-            evidence.append(revalue(agent, changes, num_trials, seed=budget.seed))
-    except TooFewLevelsError as error:
-        unmeasured = str(error)
+    evidence, unmeasured = [adapts], {}
+    further = {"D10": partial(revalue_in_sight, agent, num_trials), "D12": partial(read_belief, agent, budget)}
+    for share, (detector, measure) in zip((0.6, 0.75), further.items(), strict=True):
+        tell(share, detector)
+        try:
+            evidence.append(measure(seed=budget.seed))
+        except (TooFewLevelsError, RecipeError, ShapeError) as error:  # the task, or the net, does not allow it
+            unmeasured[f"{detector} was not measured"] = str(error)
 
     tell(0.9, "judging")
     provenance = _describe(agent, task, skill, budget, num_trials, seconds=time.monotonic() - began)
-    if unmeasured:
-        provenance["D10 was not measured"] = unmeasured
+    provenance |= unmeasured
     verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=load_rates(budget.name))
     return Taken(verdict, stage_rows(kept, references))
 
@@ -110,6 +117,30 @@ def revalue(agent: Agent, changes: Sequence[TrialChange], num_trials: int, *, se
         for change in changes
     ]
     return trial_revaluation.run(agent.net, stimuli, num_trials=num_trials, min_effect=REVALUATION.value, seed=seed)
+
+
+def revalue_in_sight(agent: Agent, num_trials: int, *, seed: int = 0) -> Evidence:
+    """D10 by all changes that the agent could have seen. Raises: RecipeError (its task allows none)."""
+    changes = [change for change in trial_changes(agent.trial_task) if change.in_sight]
+    if not changes:
+        raise RecipeError(f"'{agent.trial_task.kind}' allows no change that makes a course best that was never taken.")
+    return revalue(agent, changes, num_trials, seed=seed)
+
+
+def read_belief(agent: Agent, budget: Budget, *, seed: int = 0) -> Evidence:
+    """D12, for tasks whose posterior is written down and nets that keep a memory of few numbers.
+
+    Raises: RecipeError (no recipe of its net, or another task); ShapeError (memory).
+    """
+    if agent.folder is None:
+        raise RecipeError("without a recipe of its net there are no untrained ones to compare its belief with.")
+    sizes = BELIEF_SIZES.get(budget.name, BELIEF_SIZES["smoke"])
+    trials = play_belief_trials(agent, sizes["num_trials"], seed=seed)
+    untrained = [untrained_twin(agent, seed=number) for number in range(sizes["untrained"])]
+    return belief.run(
+        agent.net, trials, untrained=untrained, min_effect=BELIEF.value, most_steps=sizes["steps"],
+        num_updates=sizes["updates"], seed=seed,
+    )  # fmt: skip
 
 
 def measure_skill(kept: TrialRollout, best: PlayedReference | None, make_trials: MakeTrials, num_trials: int) -> Effect:

@@ -12,6 +12,7 @@ from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
 from planprobe.subjects.recipe import Recipe
 from planprobe.subjects.trial_changes import trial_changes
+from planprobe.subjects.zoo import load_agent
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.results import load_results
@@ -83,3 +84,11 @@ def test_too_few_better_courses_are_named_not_guessed():
     verdict = take_trial_evidence(agent_of(Walker(False), replace(TASK, episode_steps=6)), budget).verdict
     assert "D10" not in outcomes(verdict)
     assert "wall opened" in verdict.provenance["D10 was not measured"]
+
+
+def test_a_trained_agent_is_asked_for_its_belief_too():
+    verdict = take_trial_evidence(load_agent("gru-rl2-bandit2-s0"), get_budget("smoke")).verdict
+    assert list(outcomes(verdict)) == ["D11", "D12"]
+    assert "bandit" in verdict.provenance["D10 was not measured"]
+    assert verdict.provenance["run"]["solve_rate"] > 0.6
+    assert verdict.reading == "cannot say"

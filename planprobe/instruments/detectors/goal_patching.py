@@ -28,6 +28,7 @@ from torch import Tensor
 from planprobe.core.errors import AddressError, TooFewLevelsError, unknown_name
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import BATCH_BOARDS, EnvMaker, Rollout, join_rollouts, play
+from planprobe.core.protocols import State
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.hooks import OpenedPolicy
@@ -249,7 +250,7 @@ class _Shown:
         self.policy, self.show_goal, self.goals, self.first = policy, show_goal, goals, first
         self.initial_state = policy.initial_state
 
-    def step(self, observation, state):
+    def step(self, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         seen = self.show_goal(observation, self.goals) if self.policy.steps >= self.first else observation
         return self.policy.step(seen, state)
 

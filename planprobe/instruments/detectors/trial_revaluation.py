@@ -17,7 +17,7 @@ import numpy as np
 from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.core.play_trials import TrialEnvironment, TrialRollout, play_trials
 from planprobe.core.protocols import Policy
-from planprobe.core.records import Evidence, Row
+from planprobe.core.records import Effect, Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.statistics.proportions import paired_proportion_power, power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_table, cluster_bootstrap, difference_over_best
@@ -130,7 +130,7 @@ def _pool(scores_by_change: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str,
     return pooled
 
 
-def _power(own: np.ndarray, control: np.ndarray, min_effect: float, beyond) -> float:
+def _power(own: np.ndarray, control: np.ndarray, min_effect: float, beyond: Effect) -> float:
     """Of paired proportions where every score is 0 or 1, else from the width of the interval."""
     both = ~(np.isnan(own) | np.isnan(control))
     pair = np.stack([own[both], control[both]])

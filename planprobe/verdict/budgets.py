@@ -58,12 +58,12 @@ BUDGETS = {
             num_tick_levels=16, num_erased_levels=12, num_erased_draws=2,
         ),
         Budget(
-            "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=260,
+            "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=400,
             thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4),
             num_layouts=80, law_steps=(0, 2, 4, 8, 16, 24), num_changes=150,
         ),
         Budget(
-            "full", num_levels=600, num_first_moves=5000, num_probe_levels=500, num_route_levels=400,
+            "full", num_levels=600, num_first_moves=5000, num_probe_levels=500, num_route_levels=600,
             num_tick_levels=400, num_erased_levels=300, num_erased_draws=100, erase_episodes=True, clone=True,
         ),
     )

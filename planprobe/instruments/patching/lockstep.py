@@ -29,7 +29,8 @@ class LockstepPatch:
     """A policy (`core.protocols.Policy`) whose activations come from its donor where and when it is told.
 
     Args:
-        opened: the net. show: what the donor sees. sites: patterns, see `select_sites`; none = nothing is patched and no donor runs.
+        opened: the net. show: what the donor sees. sites: patterns, see `select_sites`; none = nothing is patched and
+        no donor runs.
         squares: (B, H, W) bool, where. first: number of the first patched step since `initial_state`; last: of the
         first that is patched no more, None = to the end.
     Memory: the receiver's, then the donor's.

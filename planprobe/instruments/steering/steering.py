@@ -181,9 +181,7 @@ def _make_edit(
     return Edit(Address(site), push)
 
 
-def _follow(
-    rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor, leave_steps: int
-) -> tuple[Tensor, ...]:
+def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor, leave_steps: int) -> tuple[Tensor, ...]:
     """The first five of `Steered`, (B,) each, from the first `limits` (B,) steps of each episode."""
     positions, lengths = rollout.positions.cpu(), rollout.lengths.cpu()
     steps = torch.arange(positions.shape[1]).expand_as(positions)

@@ -69,7 +69,8 @@ EXPERIMENTS: dict[str, Entry] = {
     ),
     "commitment": Entry(
         "does an agent that looks for a hidden goal go for one goal until it is ruled out, or change its mind?",
-        "commitment:run_commitment", ("gru128-rl2-goal5-s0",),
+        "commitment:run_commitment",
+        tuple(f"planprobe.subjects.organisms:{family}_hidden_goal5_s0" for family in ("sampler", "mixture")),
     ),
     "causal": Entry(
         "what is choosing one's own interventions worth over random ones, and what do hidden causes take away?",

@@ -50,7 +50,7 @@ def constraints() -> dict[str, str]:
 # the wheel -----------------------------------------------------------------------------------------------------------
 def test_the_wheel_carries_every_agent_and_nothing_else_of_theirs(built):
     agents, target = ROOT / "agents", built / "planprobe/_agents"
-    source = {path.relative_to(agents): path for name in AGENT_FILES for path in agents.glob(f"*/{name}")}
+    source = {path.relative_to(agents): path for name in AGENT_FILES for path in agents.rglob(name)}
     packed = {path.relative_to(target): path for path in target.rglob("*.*")}
     assert source, "there are no agents to ship"
     assert packed.keys() == source.keys()

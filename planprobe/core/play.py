@@ -90,20 +90,10 @@ def play(
         if drop_finished and 2 * int(running.sum()) <= len(shown):
             left = running[shown]
             shown, state, blank = shown[left], take_boards(state, left), take_boards(blank, left)
-        is_whole = len(shown) == env.num_boards
-        logits, value, state = policy.step(
-            observation if is_whole else observation[shown], blank if reset_memory else state
-        )
-        if not is_whole:
-            logits, value = (
-                part.new_zeros(len(running), *part.shape[1:]).index_copy(0, shown, part) for part in (logits, value)
-            )
+        logits, value, state = _step_shown(policy, observation, blank if reset_memory else state, shown)
         if on_step:
             on_step(t, observation, state)
-        if greedy:
-            action = logits.argmax(-1)
-        else:
-            action = torch.multinomial(logits.softmax(-1), 1, generator=generator).squeeze(1)
+        action = logits.argmax(-1) if greedy else torch.multinomial(logits.softmax(-1), 1, generator=generator)[:, 0]
         result = env.step(action)
         moved = result.extras.get("moved", running) & running
         pushed = result.extras.get("pushed", nothing) & running
@@ -122,6 +112,17 @@ def play(
         positions=torch.stack(positions, dim=1), lengths=active.sum(1), level_ids=level_ids,
         observations=torch.stack(seen, dim=1) if keep_observations else None, values=values,
     )  # fmt: skip
+
+
+def _step_shown(policy: Policy, observation: Tensor, state: State, shown: Tensor) -> tuple[Tensor, Tensor, State]:
+    """One step of the boards `shown` (B',), whose memory `state` is; logits and values (B, ...) are 0 on the others."""
+    if len(shown) == len(observation):
+        return policy.step(observation, state)
+    logits, value, state = policy.step(observation[shown], state)
+    logits, value = (
+        part.new_zeros(len(observation), *part.shape[1:]).index_copy(0, shown, part) for part in (logits, value)
+    )
+    return logits, value, state
 
 
 def take_boards(state: State, boards: Tensor) -> State:

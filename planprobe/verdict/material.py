@@ -19,6 +19,7 @@ from planprobe.core.pairs import LevelPairs
 from planprobe.core.play import EnvMaker, Rollout
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
+from planprobe.instruments.detectors.thinking_gain import MIN_LEVELS
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.catalog import TINY_MAZE, distances_to_goal, level_set_names, named_levels
@@ -98,7 +99,7 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         levels=levels,
         moves=count_optimal_moves(levels, task.kind),
         # on mazes the solve rate stands beside D1's judged first moves, and whole episodes are dear
-        hard_levels=named_levels(task, hard, budget.num_levels // (2 if is_maze else 1)),
+        hard_levels=named_levels(task, hard, max(MIN_LEVELS, budget.num_levels // 2) if is_maze else budget.num_levels),
         first_move_levels=first_move_levels,
         first_moves=optimal_first_moves(first_move_levels) if first_move_levels is not None else None,
         probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),

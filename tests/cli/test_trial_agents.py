@@ -69,7 +69,7 @@ def test_shown_with_its_recipe_and_sites(cli, run):
     [
         (("eval", RUN, "--levels", "test"), "--levels"),
         (("eval", RUN, "--thinking-steps", 2), "--thinking-steps"),
-        (("study", RUN), "needs a task on levels"),
+        (("probe", RUN), "needs a task on levels"),
     ],
 )
 def test_what_needs_levels_says_so(cli, run, arguments, says):

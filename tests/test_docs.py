@@ -21,6 +21,7 @@ from planprobe.verdict.judge import READINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
+JUDGED_BY = ("D1", "D4", "D5", "D7", "D10")  # columns of README's table of studies
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "planprobe").rglob("*.md")])
 PLACES = ("", "planprobe", "planprobe/subjects", "planprobe/instruments", "planprobe/verdict")  # paths are cut short
 MADE_BY_COMMANDS = ("runs", "results", ".venv")
@@ -218,6 +219,16 @@ def test_the_table_of_trials_has_the_returns_of_their_scorecards(name):
 def test_the_table_of_agents_has_the_numbers_of_their_scorecards(name):
     found, due = table_rows(README).get(name, ["?"] * 5), numbers_of(name)
     assert found[1:] == due, f"README's row should be: | `{name}` | {found[0]} | {' | '.join(due)} |"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "agents").glob("*/study/verdict.json")), ids=lambda path: path.parts[-3])
+def test_the_table_of_studies_says_what_was_found(path):
+    verdict = json.loads(path.read_text())
+    evidence = {item["detector"]: item for item in verdict["evidence"]}
+    cells = [f"{evidence[name]['beyond_controls']['value']:+.2f} {evidence[name]['outcome']}" for name in JUDGED_BY]
+    row, due = f"{verdict['agent']}, {verdict['provenance']['budget']['name']}", [verdict["reading"], *cells]
+    found = table_rows(README).get(row)
+    assert found == due, f"README's row should be: | {row} | {' | '.join(due)} |"
 
 
 def test_every_agent_of_the_table_has_a_folder():

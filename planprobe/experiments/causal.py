@@ -70,12 +70,15 @@ def run_causal(
     Raises: UnknownNameError (budget); RecipeError (an agent of another task).
     """
     tell, sizes = progress or silent, pick_budget(SIZES, budget)
+    played: list[CausalTask] = []
     for agent in agents:
-        if not isinstance(agent.trial_task, CausalTask):
-            raise RecipeError(f"'{agent.name}' plays '{agent.trial_task.kind}', and this needs an agent of 'causal'.")
-    base = [agents[0].trial_task] if agents else [TASK]
+        task = agent.trial_task
+        if not isinstance(task, CausalTask):
+            raise RecipeError(f"'{agent.name}' plays '{task.kind}', and this needs an agent of 'causal'.")
+        played.append(task)
+    base = played[0] if played else TASK
     tasks = [
-        dataclasses.replace(base[0], exploration=exploration, confounded=confounded)  # pyright: ignore
+        dataclasses.replace(base, exploration=exploration, confounded=confounded)
         for confounded in (False, True)
         for exploration in EXPLORATIONS
     ]
@@ -97,7 +100,7 @@ def run_causal(
     return Findings(
         name="causal", question=QUESTION, tables={name: part for name, part in tables.items() if part},
         notes=_notes(tables), provenance={
-            "task": dataclasses.asdict(base[0]), "trained": not agents, **dataclasses.asdict(sizes),
+            "task": dataclasses.asdict(base), "trained": not agents, **dataclasses.asdict(sizes),
             "net": dataclasses.asdict(NET), "training": dataclasses.asdict(training_recipe(sizes.frames)),
         },
     )  # fmt: skip

@@ -113,7 +113,8 @@ def train_source(source: Source, frames: int, *, seed: int, progress: ProgressCa
         net = StartedGRU(
             planes=env.num_planes, board=(1, 1), num_actions=env.num_actions, channels=CHANNELS, hidden=HIDDEN
         )
-    return train_net(net, env, training, seed=seed, progress=progress)
+    train_net(net, env, training, seed=seed, progress=progress)
+    return net
 
 
 def measure_net(net: StartedGRU, source: Source, num_trials: int, *, seed: int) -> list[Row]:

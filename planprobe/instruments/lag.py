@@ -98,11 +98,9 @@ def measure_lags(
         BLANK: lambda ids, seen: torch.zeros_like(seen),
         OTHER_LEVEL: lambda ids, seen: bank.first_observation(donors[ids]),
     }
-    rungs = np.asarray(rungs, dtype=np.float64)
-    return {
-        name: Lags(rungs, steps, _by_layout(bank.first_moves_over_time(policy, steps.tolist(), show=show), len(rungs)))
-        for name, show in shows.items()
-    }
+    grows = np.asarray(rungs, dtype=np.float64)
+    courses = {name: bank.first_moves_over_time(policy, steps.tolist(), show=show) for name, show in shows.items()}
+    return {name: Lags(grows, steps, _by_layout(course, len(grows))) for name, course in courses.items()}
 
 
 def _by_layout(right: np.ndarray, num_rungs: int) -> np.ndarray:

@@ -151,7 +151,8 @@ class _Occasions:
         for _ in range(self.task.num_rounds):
             latents = env.latents()
             rounds.append((latents["good_state"], latents["swapped"]))
-            env.step(nothing), env.step(nothing)
+            for _ in range(2):
+                env.step(nothing)
         good, swapped = (torch.stack(part, dim=1) for part in zip(*rounds, strict=True))
         self._known[num_trials] = good, swapped
         return good, swapped

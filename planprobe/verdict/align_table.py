@@ -64,8 +64,9 @@ def align_table(
     TooFewLevelsError (under 10).
     """
     report, opened = on_progress or (lambda share, text: None), open_policy(agent.net, name=agent.name)
-    found = [get_concept(concept) for concept in concepts]
-    if states := [concept.name for concept in found if not isinstance(concept, Concept)]:
+    asked = [get_concept(concept) for concept in concepts]
+    found = [concept for concept in asked if isinstance(concept, Concept)]
+    if states := [concept.name for concept in asked if not isinstance(concept, Concept)]:
         raise ShapeError(f"channels are aligned with concepts of squares; '{states[0]}' is one of states.")
     chosen, played = select_sites(opened, sites), agent.levels(levels, num_levels)
     report(0.0, "playing and recording")

@@ -54,11 +54,10 @@ def psi_pairs(task: HiddenGoalTask, num_pairs: int, *, inputs: Inputs | None = N
             "bigger one, or longer episodes."
         )
     forced = torch.cat([sweep.expand(num_pairs, -1), _walk_to(here[kept], task.size)], dim=1)
-    histories = [_observe(task, inputs or Inputs(), goals[kept], forced, seed) for goals in (clean, corrupted)]
-    actions = [mask[kept, :, here[kept]].to(torch.uint8).argmax(1) for mask in best]
-    return HistoryPairs(
-        *histories, *actions, torch.ones(num_pairs, 5, dtype=torch.bool), torch.arange(num_pairs), "psi"
-    )
+    first, second = (_observe(task, inputs or Inputs(), goals[kept], forced, seed) for goals in (clean, corrupted))
+    action, other = (mask[kept, :, here[kept]].to(torch.uint8).argmax(1) for mask in best)
+    legal = torch.ones(num_pairs, 5, dtype=torch.bool)
+    return HistoryPairs(first, second, action, other, legal, torch.arange(num_pairs), "psi")
 
 
 def _sweep(task: HiddenGoalTask) -> Tensor:

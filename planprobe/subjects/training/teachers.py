@@ -115,7 +115,7 @@ class WavefrontTeacher(Teacher):
 
     def __init__(self, num_boards: int, height: int, width: int) -> None:
         super().__init__(num_boards, height, width)
-        self.move, self.cost = self.plan - 1, torch.zeros_like(self.plan)
+        self.move, self.cost = torch.full_like(self.plan, -1), torch.zeros_like(self.plan)
         self.reached = torch.zeros_like(self.plan, dtype=torch.bool)
 
     def advance(self, speaks: Tensor) -> None:
@@ -129,7 +129,7 @@ class WavefrontTeacher(Teacher):
         self.move = torch.where(new & ~self.goal, ahead, move)
         leads = torch.stack([(move == number) & marked for number in range(NUM_MOVES)], dim=1)
         entered, entry = best_move(as_entries(leads.to(torch.uint8)))
-        self.plan = (1 + entry) * ((entered > 0) & ~self.here & speaks)
+        self.plan = torch.where((entered > 0) & ~self.here & speaks, 1 + entry, 0)
 
     def say(self) -> dict[str, Tensor]:
         known = self.move.masked_fill(~self.reached, SILENT)

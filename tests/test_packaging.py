@@ -70,7 +70,7 @@ def test_nothing_but_planprobe_becomes_importable(built):
 
 
 def test_every_file_of_the_package_is_in_the_wheel(built):
-    kinds = {".py", ".typed", ".jinja"}
+    kinds = {".py", ".typed", ".jinja", ".json"}
     ours = {path.relative_to(ROOT) for path in (ROOT / "planprobe").rglob("*") if path.suffix in kinds}
     assert {path for path in ours if not (built / path).is_file()} == set()
     assert Path("planprobe/py.typed") in ours

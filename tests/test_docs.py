@@ -221,7 +221,9 @@ def test_the_table_of_agents_has_the_numbers_of_their_scorecards(name):
     assert found[1:] == due, f"README's row should be: | `{name}` | {found[0]} | {' | '.join(due)} |"
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "agents").glob("*/study/verdict.json")), ids=lambda path: path.parts[-3])
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "agents").glob("*/study/verdict.json")), ids=lambda path: path.parts[-3]
+)
 def test_the_table_of_studies_says_what_was_found(path):
     verdict = json.loads(path.read_text())
     evidence = {item["detector"]: item for item in verdict["evidence"]}
@@ -229,6 +231,14 @@ def test_the_table_of_studies_says_what_was_found(path):
     row, due = f"{verdict['agent']}, {verdict['provenance']['budget']['name']}", [verdict["reading"], *cells]
     found = table_rows(README).get(row)
     assert found == due, f"README's row should be: | {row} | {' | '.join(due)} |"
+
+
+def test_the_table_of_error_rates_is_that_of_the_calibration():
+    rates = json.loads((ROOT / "planprobe/verdict/calibration.json").read_text())
+    for name, each in rates["detectors"].items():
+        both = (each["false_positives"], each["true_positives"])
+        due = [f"{round(rate['value'] * rate['n'])} of {rate['n']}" if rate else "not measured" for rate in both]
+        assert table_rows(README).get(name) == due, f"README's row should be: | {name} | {' | '.join(due)} |"
 
 
 def test_every_agent_of_the_table_has_a_folder():

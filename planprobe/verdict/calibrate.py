@@ -177,6 +177,7 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
     return Rates(
         version=planprobe.__version__,
         budget=budget,
+        tasks=tuple(sorted({each.case.task for each in judged})),
         detectors=detectors,
         verdict_right=_share(is_right(each) for each in judged),
         called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
@@ -252,9 +253,15 @@ def _is_done(folder: Path, case: Case, budget: str) -> bool:
 
 def _load_cases(folder: Path, budget: str) -> list[JudgedCase]:
     """All that were judged with this version and budget, by name."""
-    documents = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    read = [(document.get("key"), _read_case(document)) for document in documents]
-    return [each for key, each in read if key == json.loads(json.dumps(_key(each.case, budget)))]
+    judged = [_read_case(json.loads(path.read_text())) for path in sorted(folder.glob("*.json")) if _is_whole(path)]
+    return [each for each in judged if _is_done(folder, each.case, budget)]
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        return "case" in json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
 
 
 def _read_case(document: dict[str, Any]) -> JudgedCase:

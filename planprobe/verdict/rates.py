@@ -13,7 +13,7 @@ from planprobe.core.errors import OutputError
 from planprobe.core.records import Effect
 from planprobe.core.store import write_json
 
-SCHEMA = 1
+SCHEMA = 2
 RATES_FILE = Path(__file__).with_name("calibration.json")  # of this version, where one was made
 
 
@@ -36,7 +36,8 @@ class DetectorRates:
 
 @dataclass(frozen=True)
 class Rates:
-    """One calibration. version: of planprobe. budget: the name of the studies' budget. detectors: by name.
+    """One calibration. version: of planprobe. budget: the name of the studies' budget. tasks: kinds of task that its
+    organisms play; of others it says nothing. detectors: by name.
 
     verdict_right: share of organisms with the right reading. called_planner: share of non-planners called 'plans'.
     type_right: share of planners, among those called so, with the right type.
@@ -44,6 +45,7 @@ class Rates:
 
     version: str
     budget: str
+    tasks: tuple[str, ...]
     detectors: dict[str, DetectorRates]
     verdict_right: Effect | None = None
     called_planner: Effect | None = None
@@ -60,8 +62,8 @@ def save_rates(path: str | Path, rates: Rates) -> Path:
     return write_json(path, {"schema": SCHEMA, **asdict(rates)})
 
 
-def load_rates(budget: str, path: str | Path = RATES_FILE) -> Rates | None:
-    """The calibration for a budget of this version; None where there is none, or it is of another version or budget.
+def load_rates(budget: str, task: str, path: str | Path = RATES_FILE) -> Rates | None:
+    """The calibration for a budget and a kind of task; None where there is none, or none of this version.
 
     Raises: OutputError (the file is no calibration).
     """
@@ -72,12 +74,14 @@ def load_rates(budget: str, path: str | Path = RATES_FILE) -> Rates | None:
         document = json.loads(path.read_text())
         if document["schema"] != SCHEMA or (document["version"], document["budget"]) != (planprobe.__version__, budget):
             return None
+        if task not in document["tasks"]:
+            return None
         detectors = {
             name: DetectorRates(name, _effect(each["false_positives"]), _effect(each["true_positives"]))
             for name, each in document["detectors"].items()
         }
         whole = {key: _effect(document[key]) for key in ("verdict_right", "called_planner", "type_right")}
-        return Rates(document["version"], budget, detectors, **whole)
+        return Rates(document["version"], budget, tuple(document["tasks"]), detectors, **whole)
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"'{path}' is no calibration: {error}.\n  Make one with: planprobe calibrate") from None
 

@@ -119,6 +119,6 @@ def take_evidence(
     provenance = describe(agent, twin, solve_rate, budget, material.level_sets(), seconds=time.monotonic() - began)
     verdict = judge(
         [thinking, *laws, changed, plan, *forming, *([erased] if erased else []), steering], agent=agent.name,
-        solve_rate=solve_rate, provenance=provenance, rates=load_rates(budget.name),
+        solve_rate=solve_rate, provenance=provenance, rates=load_rates(budget.name, agent.task.kind),
     )  # fmt: skip
     return Taken(verdict, behaviour_rows(arms, material.moves))

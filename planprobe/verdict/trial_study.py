@@ -106,7 +106,8 @@ def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallb
     tell(0.9, "judging")
     provenance = _describe(agent, task, skill, budget, num_trials, seconds=time.monotonic() - began)
     provenance |= unmeasured
-    verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=load_rates(budget.name))
+    rates = load_rates(budget.name, task.kind)
+    verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=rates)
     return Taken(verdict, stage_rows(kept, references))
 
 

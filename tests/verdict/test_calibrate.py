@@ -110,17 +110,18 @@ def test_a_stopped_calibration_goes_on_where_it_was(tmp_path, monkeypatch):
     assert list(figure.data[0].y) == sorted({case.family for case in cases})
 
 
-def test_rates_of_another_version_or_budget_are_not_used(tmp_path):
+def test_rates_of_another_version_budget_or_task_are_not_used(tmp_path):
     path = save_rates(tmp_path / "calibration.json", find_rates(CASES, "quick"))
-    assert load_rates("quick", path) == find_rates(CASES, "quick")
-    assert load_rates("full", path) is None
-    assert load_rates("quick", tmp_path / "none.json") is None
+    assert load_rates("quick", "maze", path) == find_rates(CASES, "quick")
+    assert load_rates("quick", "boxoban", path) is None
+    assert load_rates("full", "maze", path) is None
+    assert load_rates("quick", "maze", tmp_path / "none.json") is None
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"version": "0.0.0"}))
-    assert load_rates("quick", path) is None
+    assert load_rates("quick", "maze", path) is None
     path.write_text("[]")
     with pytest.raises(OutputError, match="no calibration"):
-        load_rates("quick", path)
+        load_rates("quick", "maze", path)
 
 
 def test_a_verdict_is_final_only_where_every_detector_has_rates():

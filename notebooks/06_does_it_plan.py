@@ -117,6 +117,6 @@ figure
 # %%
 from planprobe.verdict.rates import load_rates
 
-rates = load_rates(BUDGET.name)
+rates = load_rates(BUDGET.name, agent.task.kind)
 known = f"measured on version {rates.version}" if rates else f"not measured for this version and the budget '{BUDGET.name}'"
 print(f"The verdict is {'final' if verdict.calibrated else 'provisional'}. Error rates: {known}.")

@@ -62,6 +62,8 @@ def play(
     initial_state: State | None = None,
     on_step: Callable[[int, Tensor, State], None] | None = None,
     drop_finished: bool = False,
+    on_drop: Callable[[Tensor], None] | None = None,
+    enough: Callable[[], Tensor] | None = None,
 ) -> Rollout:
     """One episode on the given levels (one a board of an env without autoreset).
 
@@ -71,7 +73,9 @@ def play(
     initial_state: memory (B, ...) to begin with in place of the policy's own: noise, or what another level left behind.
     on_step(t, observation, memory after the step): called once a step; thinking steps have t < 0.
     drop_finished: show the policy no boards whose episode is over, each time half of the rest are: a few long episodes
-        then cost little. Not with `on_step`, captures or edits, which need all boards.
+        then cost little. Not with `on_step` or with captures after the first step, which need all boards.
+    on_drop(ids of the boards still shown): called as they become fewer, so that an edit can follow.
+    enough() -> (B,) bool: boards on which nothing later matters, asked after each step; they count as finished.
     """
     observation = env.reset(level_ids)
     blank = policy.initial_state(env.num_boards, (env.height, env.width))
@@ -90,6 +94,8 @@ def play(
         if drop_finished and 2 * int(running.sum()) <= len(shown):
             left = running[shown]
             shown, state, blank = shown[left], take_boards(state, left), take_boards(blank, left)
+            if on_drop:
+                on_drop(shown)
         logits, value, state = _step_shown(policy, observation, blank if reset_memory else state, shown)
         if on_step:
             on_step(t, observation, state)
@@ -103,6 +109,8 @@ def play(
         positions.append(getattr(env, "players", level_ids).clone())
         solved = solved | (result.solved & running)
         running = running & ~result.episode_done
+        if enough:
+            running = running & ~enough()
         observation, t = result.observation, t + 1
     actions, rewards, active, moved, pushed, logits, values = (
         torch.stack(part, dim=1) for part in zip(*steps, strict=True)

@@ -166,7 +166,7 @@ class _Lab:
 
     def _steer(self, source: str, arm: str, alpha: float, level_ids: Tensor, extent: str, draws: str) -> Steered:
         edits, tables = self._edits_and_tables(source, arm, draws)
-        plan = replace(self.plan, max_steps=self.plan.leave_steps) if extent == LEAVING else self.plan
+        plan = replace(self.plan, leaving_only=extent == LEAVING)
         return steer_routes(
             self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables, directions=self.directions,
             plan=plan,

@@ -62,8 +62,9 @@ class SteeringPlan:
     num_squares: edited on each way. steps: clock steps with the edit; None = until the agent has left its start.
     thinking_steps: before the first action, edited too. spare_steps: an episode may take so many more than the long
     way (in Sokoban, where both ways end at the first push, the rest of the solution too). leave_steps: within which an
-    agent must leave its start to have taken a way. max_steps: stop sooner, where nothing later matters. num_boards: in
-    one batch.
+    agent must leave its start to have taken a way. leaving_only: stop there, where nothing later matters; only
+    `took_long`, `took_short` and what is decoded mean anything then. max_steps: stop sooner still. num_boards: in one
+    batch.
     """
 
     num_squares: int = 3
@@ -71,12 +72,15 @@ class SteeringPlan:
     thinking_steps: int = 0
     spare_steps: int = 6
     leave_steps: int = 6
+    leaving_only: bool = False
     max_steps: int | None = None
     num_boards: int = BATCH_BOARDS
 
     def step_limits(self, routes: TwoRoutes) -> Tensor:
         """Steps that each level's episode may take, (N,) int64."""
         limits = (routes.long_route >= 0).sum(1) - 1 + self.spare_steps
+        if self.leaving_only:
+            limits = limits.clamp(max=self.leave_steps)
         return limits if self.max_steps is None else limits.clamp(max=self.max_steps)
 
 
@@ -104,13 +108,15 @@ def steer_routes(
         ids, table_ids = sorted_ids[rows // num_tables], rows % num_tables
         env = make_env(routes.levels, len(rows))
         with ExitStack() as stack:
-            edit = _make_edit(env, routes.levels, edits, tables, ids, table_ids, directions.site, plan)
-            stack.enter_context(intervene(opened, [edit]))
+            push = _make_push(env, routes.levels, edits, tables, ids, table_ids, plan)
+            stack.enter_context(intervene(opened, [Edit(Address(directions.site), push)]))
             cache = None
             if read_at is not None:
                 cache = stack.enter_context(capture(opened, read_at, steps=[plan.thinking_steps]))
-            longest = int(limits[ids].max())
-            rollout = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=longest)
+            rollout = play(
+                opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=int(limits[ids].max()),
+                drop_finished=True, on_drop=push.follow, enough=push.has_left if plan.leaving_only else None,
+            )  # fmt: skip
         decoded = _decode(cache, read_at, directions, routes, ids, plan.num_squares)
         parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids], plan.leave_steps), *decoded]))
     outcomes = torch.cat(parts, dim=1).double().view(len(parts[0]), len(level_ids), num_tables)
@@ -139,24 +145,49 @@ def measure_spill(
         ids, table_ids = level_ids[rows // num_tables], rows % num_tables
         env = make_env(levels, len(rows))
         clean = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
-        edit = _make_edit(env, levels, edits, tables, ids, table_ids, directions.site, plan)
-        with intervene(opened, [edit]):
+        push = _make_push(env, levels, edits, tables, ids, table_ids, plan)
+        with intervene(opened, [Edit(Address(directions.site), push)]):
             edited = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
         clean, edited = (logits.double().log_softmax(-1) for logits in (clean, edited))
         parts.append((clean.exp() * (clean - edited)).sum(-1).clamp(min=0))  # rounding may leave -1e-17
     return torch.cat(parts).view(len(level_ids), num_tables).cpu()
 
 
-def _make_edit(
+class _Push:
+    """The edit of one batch: adds its shift, on the boards that are still shown, for as long as the plan says."""
+
+    def __init__(self, env: HasPlayers, starts: Tensor, shift: Tensor, steps: int | None) -> None:
+        self.env, self.starts, self.shift, self.steps = env, starts, shift, steps
+        self.shown = torch.arange(len(starts), device=starts.device)
+
+    def __call__(self, value: Tensor, moment: Moment) -> Tensor:
+        everywhere = len(self.shown) == len(self.shift)
+        shift = self.shift if everywhere else self.shift[self.shown]
+        if self.steps is not None:
+            return value + shift.to(value) if moment.step < self.steps else value
+        at_start = ~self.has_left()[self.shown]
+        if not at_start.any():
+            return value
+        return value + at_start.view(-1, 1, 1, 1) * shift.to(value)
+
+    def follow(self, shown: Tensor) -> None:
+        """From now on only these boards come."""
+        self.shown = shown
+
+    def has_left(self) -> Tensor:
+        """(B,) bool: the agent is not where it began."""
+        return self.env.players != self.starts
+
+
+def _make_push(
     env: Env,
     levels: LevelSet,
     edits: RouteEdits,
     tables: Tensor,
     ids: Tensor,
     table_ids: Tensor,
-    site: str,
     plan: SteeringPlan,
-) -> Edit:
+) -> _Push:
     """One edit for a batch: a whole board of shifts (B, C, H, W), zero on squares that are left alone."""
     squares = edits.squares[ids, table_ids if edits.squares.shape[1] > 1 else 0]
     vectors = tables[table_ids[:, None], edits.classes[ids].clamp(min=0)] * (squares >= 0)[..., None]
@@ -168,17 +199,7 @@ def _make_edit(
             "an edit ends when the agent leaves its start, and this environment has no `players` to tell."
         )
     starts = levels.players[ids].to(env.players.device)
-    shift = shift.to(starts.device)
-
-    def push(value: Tensor, moment: Moment) -> Tensor:
-        if plan.steps is not None:
-            return value + shift.to(value) if moment.step < plan.steps else value
-        at_start = env.players == starts
-        if not at_start.any():
-            return value
-        return value + at_start.view(-1, 1, 1, 1) * shift.to(value)
-
-    return Edit(Address(site), push)
+    return _Push(env, starts, shift.to(starts.device), plan.steps)
 
 
 def _follow(rollout: Rollout, routes: TwoRoutes, ids: Tensor, limits: Tensor, leave_steps: int) -> tuple[Tensor, ...]:

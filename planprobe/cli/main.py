@@ -37,16 +37,10 @@ FAILED_CHECK, BAD_REQUEST, INTERRUPTED = 1, 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code. arguments: without the program's name, `sys.argv` by default."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(_help_text())
-        return 0
-    if arguments[0] in ("-V", "--version"):
-        from planprobe import __version__
-
-        print(f"planprobe {__version__}")
-        return 0
     try:
-        return _run_verb(arguments[0], arguments[1:])
+        code = _run(arguments)
+        sys.stdout.flush()  # what is still in a buffer would meet a closed pipe, or a full disk, after the exit code
+        return code
     except PlanprobeError as error:
         return _fail(f"{type(error).__name__}: {error}", BAD_REQUEST)
     except KeyboardInterrupt:
@@ -56,6 +50,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except OSError as error:  # a full disk, a folder that went away
         return _fail(f"{type(error).__name__}: {error}", BAD_REQUEST)
+
+
+def _run(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(_help_text())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        from planprobe import __version__
+
+        print(f"planprobe {__version__}")
+        return 0
+    return _run_verb(arguments[0], arguments[1:])
 
 
 def _run_verb(verb: str, arguments: list[str]) -> int:

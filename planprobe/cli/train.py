@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 
 from planprobe.cli.arguments import ArgumentError, AsJson, Flag, Threads, check_folder, optional, parse, use_threads
 from planprobe.cli.output import say, show
-from planprobe.core.errors import CheckpointError
+from planprobe.core.errors import CheckpointError, RecipeError, unknown_name
 
 if TYPE_CHECKING:
     from planprobe.subjects.recipe import Recipe
@@ -36,7 +36,7 @@ class Train:
     """
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE.toml")]
-    """Recipe file, or the name of an agent in the zoo to train it anew."""
+    """Recipe file or its folder, or the name of an agent in the zoo to train it anew."""
     out: Annotated[Path | None, optional("FOLDER", "runs/NAME")] = None
     """Where the run goes."""
     resume: Flag = False
@@ -96,16 +96,26 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
 def _find_recipe(spec: str) -> Recipe:
     from planprobe.subjects.agent import RECIPE_FILE
     from planprobe.subjects.recipe import load_recipe
-    from planprobe.subjects.zoo import agents_folder
+    from planprobe.subjects.zoo import agents_folder, list_recipes
 
-    shipped = agents_folder() / spec / RECIPE_FILE
-    return load_recipe(shipped if shipped.is_file() and not Path(spec).exists() else spec)
+    path = Path(spec)
+    if not path.exists():
+        if spec not in list_recipes():
+            hint = "Or give a recipe file."
+            raise unknown_name("recipe", spec, list_recipes(), where="the zoo", next_move=hint, error=RecipeError)
+        path = agents_folder() / spec
+    return load_recipe(path / RECIPE_FILE if path.is_dir() else path)
 
 
 def _check_run(folder: Path, *, resume: bool) -> None:
-    """Find out before levels are generated, which takes a minute for a large bank."""
-    from planprobe.subjects.agent import RESUME_FILE
+    """Find out before levels are generated, which takes a minute for a large bank. Raises: CheckpointError."""
+    from planprobe.subjects.agent import RESUME_FILE, WEIGHTS_FILE
 
+    if (folder / WEIGHTS_FILE).exists():
+        raise CheckpointError(
+            f"'{folder}' holds an agent, and a run would put another recipe beside its weights.\n"
+            f"  Next: --out another folder, then planprobe agents publish it."
+        )
     if (folder / RESUME_FILE).exists() and not resume:
         raise CheckpointError(f"'{folder}' already holds a run. Continue it with --resume, or name another.")
 

@@ -20,6 +20,7 @@ from typing import Any
 from planprobe.core.errors import RecipeError, unknown_name
 from planprobe.subjects.envs.trial_catalog import TRIAL_KINDS, TrialTask, trial_class
 from planprobe.subjects.envs.trial_inputs import Inputs
+from planprobe.subjects.recipe_limits import check_name, check_numbers
 
 ALGORITHMS = ("ppo", "impala", "teach")
 BOARD_TASKS = ("maze", "sokoban", "boxoban")
@@ -178,12 +179,14 @@ class Recipe:
 
 
 def load_recipe(path: str | Path) -> Recipe:
-    """Read a TOML recipe. Raises: RecipeError (missing, malformed, unknown key, value of the wrong type)."""
+    """Read a TOML recipe. Raises: RecipeError (missing, malformed, unknown key, value of a wrong type or range)."""
     path = Path(path)
     try:
         table = tomllib.loads(path.read_text())
     except FileNotFoundError:
         raise RecipeError(f"there is no recipe at '{path}'. Shipped ones: planprobe agents list.") from None
+    except OSError as error:
+        raise RecipeError(f"cannot read a recipe from '{path}': {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RecipeError(f"'{path}' is not a TOML file: {error}.") from None
     table.setdefault("name", path.stem)
@@ -200,6 +203,11 @@ def make_recipe(table: dict[str, Any], *, where: str = "recipe") -> Recipe:
         raise RecipeError(f"{where}: [inputs] belong to tasks with trials, and '{recipe.task.kind}' has none.")
     if warms_up and recipe.net.head == "flatten":
         raise RecipeError(f"{where}: a flattened head cannot warm up on smaller boards; use head = 'pool'.")
+    check_name(recipe.name, recipe.seed, where=where)
+    if isinstance(recipe.task, TaskRecipe):
+        check_numbers(recipe.task, "task", where=where)
+    check_numbers(recipe.net, "net", where=where)
+    check_numbers(recipe.training, "training", where=where)
     return recipe
 
 

@@ -68,6 +68,11 @@ def list_agents(folder: Path | None = None) -> list[str]:
     return sorted(path.parent.name for path in (folder or agents_folder()).glob(f"*/{WEIGHTS_FILE}"))
 
 
+def list_recipes() -> list[str]:
+    """Names of all recipes in the zoo, of agents that have no weights yet too, sorted."""
+    return sorted(path.parent.name for path in agents_folder().glob(f"*/{RECIPE_FILE}"))
+
+
 def find_twin(agent: Agent) -> str | None:
     """Name of a memoryless agent of the zoo trained on the same task, with the same seed where there is one."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -68,6 +69,19 @@ def test_bad_arguments_exit_with_2(cli):
     assert cli("train").code == 2
     assert cli("levels").code == 2
     assert cli("levels", "generate", "--bogus").code == 2
+
+
+@pytest.mark.parametrize("argument", ["--help", "--version"])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_who_has_left_is_no_error(argument, unbuffered):
+    """`planprobe --help | head -1`: unbuffered the print fails, else only the flush at exit."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "planprobe", argument]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_version(cli):

@@ -71,6 +71,8 @@ def test_a_run_is_not_overwritten(cli, recipe, tmp_path):
         (("frames = 240", 'frames = "many"'), "must be of type int"),
         (("[net]", "[net"), "is not a TOML file"),
         (("size = 9", 'kind = "mace"'), "no task 'mace'"),
+        (("unroll = 5", "unroll = 0"), "unroll is 0"),
+        (("unroll = 5", 'algorithm = "teach"'), "no teacher ''"),
     ],
 )
 def test_a_bad_recipe_writes_nothing(cli, recipe, tmp_path, change, says):
@@ -91,12 +93,28 @@ def test_a_recipe_of_the_zoo_by_name(cli, recipe, tmp_path, monkeypatch):
     result = cli("eval", "tiny")
     assert result.code == 2
     assert "holds neither" in result.err
+    assert "planprobe train" in result.err
 
 
-def test_a_missing_recipe(cli):
-    result = cli("train", "absent.toml")
+def test_a_missing_recipe_names_those_there_are(cli):
+    result = cli("train", "drc33-rl-boxoban10-s1")
     assert result.code == 2
-    assert "absent.toml" in result.err
+    assert "no recipe 'drc33-rl-boxoban10-s1'" in result.err
+    assert "Did you mean 'drc33-rl-boxoban10-s0'" in result.err
+
+
+def test_an_agent_is_not_trained_over(cli, recipe, maze_agent):
+    before = {path.name: path.read_bytes() for path in maze_agent.iterdir()}
+    result = cli("train", recipe, "--out", maze_agent)
+    assert result.code == 2
+    assert "holds an agent" in result.err
+    assert {path.name: path.read_bytes() for path in maze_agent.iterdir()} == before
+
+
+def test_a_folder_with_a_recipe_will_do(cli, recipe, tmp_path):
+    (tmp_path / "mine").mkdir()
+    recipe.rename(tmp_path / "mine/recipe.toml")
+    assert cli("train", "mine", "--max-minutes", 0, "--json").json["agent"] == "tiny-maze9"
 
 
 def test_output_that_cannot_be_written(cli, recipe, tmp_path):

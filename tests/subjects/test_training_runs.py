@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,10 @@ import torch
 
 from planprobe.core.errors import CheckpointError, RecipeError, TrainingDivergedError
 from planprobe.core.store import load_tensors, write_atomic
-from planprobe.subjects.recipe import load_recipe, make_recipe, recipe_to_toml
+from planprobe.subjects.recipe import NetRecipe, TaskRecipe, TrainingRecipe, load_recipe, make_recipe, recipe_to_toml
+from planprobe.subjects.recipe_limits import RANGES, check_numbers
 from planprobe.subjects.training.train import RESUME_FILE, Trainer
+from planprobe.subjects.zoo import save_agent
 
 TINY = {
     "name": "drc11-rl-maze9-s0",
@@ -103,6 +105,14 @@ def test_truncated_resume_file_is_refused(recipe, tmp_path):
         Trainer(recipe, tmp_path, resume=True)
 
 
+def test_resume_file_that_no_run_wrote_is_refused(recipe, tmp_path):
+    trainer = Trainer(recipe, tmp_path / "run")
+    agent = save_agent(tmp_path / "agent", recipe, trainer.net.state_dict())
+    (agent / "weights.safetensors").rename(agent / RESUME_FILE)
+    with pytest.raises(CheckpointError, match="not written by a training run"):
+        Trainer(recipe, agent, resume=True)
+
+
 def test_impala_and_initial_weights_run_in_the_same_trainer(recipe, tmp_path):
     first = Trainer(recipe, tmp_path / "first")
     first.run(max_seconds=0.01)  # one update, so that its weights are not those of a fresh net
@@ -151,11 +161,31 @@ class TestRecipes:
             ({"training": 3}, "must be a table"),
             ({"training": {"algorithm": "pppo"}}, "Did you mean 'ppo'"),
             ({"task": {"warm_up_frames": 10}, "net": {"head": "flatten"}}, "flattened head"),
+            ({"task": {"time_limit": [10, 5]}}, r"time_limit is \[10, 5\]; it must be \[fewest, most\]"),
+            ({"task": {"eval_time_limit": 0}}, "eval_time_limit is 0; it must be 1 or more"),
+            ({"task": {"near_fraction": 1.5}}, "near_fraction is 1.5; it must be 0 to 1"),
+            ({"net": {"num_ticks": 0}}, "num_ticks is 0; it must be 1 or more"),
+            ({"training": {"gamma": float("nan")}}, "gamma is nan; it must be 0 to 1"),
+            ({"training": {"lr": [-1e-3, 0.0]}}, "lr is .*it must be 0 or more"),
+            ({"training": {"lr": [float("inf"), 0.0]}}, "lr is .*it must be 0 or more"),
+            ({"task": {"kind": "bandit"}, "training": {"unroll": 0}}, "unroll is 0"),
+            ({"seed": -1}, "seed is -1"),
+            ({"seed": 2**70}, "seed is"),
+            ({"name": "../up"}, "names a folder"),
+            ({"name": ""}, "names a folder"),
         ],
     )
     def test_wrong_recipes_are_refused_with_the_nearest_name(self, table, message):
         with pytest.raises(RecipeError, match=message):
             make_recipe({"name": "x", **table})
+
+    def test_every_number_of_a_recipe_has_a_range(self):
+        parts = {"task": TaskRecipe, "net": NetRecipe, "training": TrainingRecipe}
+        for section, part in parts.items():
+            numbers = {each.name for each in fields(part) if type(each.default) in (int, float, tuple)}
+            checked_elsewhere = {"size", "warm_up_size", "braid"} if section == "task" else set()
+            assert set(RANGES[section]) == numbers - checked_elsewhere
+            check_numbers(part(), section, where="the defaults")
 
     def test_missing_and_malformed_files(self, tmp_path):
         with pytest.raises(RecipeError, match="no recipe at"):
@@ -163,3 +193,5 @@ class TestRecipes:
         (tmp_path / "bad.toml").write_text("name = ")
         with pytest.raises(RecipeError, match="not a TOML file"):
             load_recipe(tmp_path / "bad.toml")
+        with pytest.raises(RecipeError, match="cannot read"):
+            load_recipe(tmp_path)

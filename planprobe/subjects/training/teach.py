@@ -25,7 +25,7 @@ from planprobe.subjects.nets.deferred_conv import cat_boards
 from planprobe.subjects.nets.drc import DRC
 from planprobe.subjects.recipe import TrainingRecipe
 from planprobe.subjects.training.learner import Learner
-from planprobe.subjects.training.teachers import TEACHERS, Teacher, make_teacher
+from planprobe.subjects.training.teachers import Teacher, get_teacher, make_teacher
 
 WANDER = 0.05  # share of moves at random
 SPARSE, SPARSE_WEIGHT = ("plan", "walker", "way"), 5.0  # nothing of these is on most squares: what is there counts more
@@ -138,7 +138,8 @@ class TaughtLearner(Learner):
         super().__init__(net, recipe, seed=seed)
         if not isinstance(net, DRC) or net.num_layers > 1:
             raise RecipeError("what is taught tick by tick is a drc of one layer, and no other net.")
-        self.classes, self.numbers = TEACHERS[recipe.teacher].classes, TEACHERS[recipe.teacher].numbers
+        teacher = get_teacher(recipe.teacher)
+        self.classes, self.numbers = teacher.classes, teacher.numbers
         self.reader = nn.Conv2d(net.channels, sum(self.classes.values()) + len(self.numbers), 1)
         self.parameters += self.reader.parameters()
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr[0], eps=recipe.adam_eps)

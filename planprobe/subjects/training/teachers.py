@@ -216,8 +216,13 @@ _BACK, _HALT = NUM_MOVES, NUM_MOVES + 1
 TEACHERS: dict[str, type[Teacher]] = {"wavefront": WavefrontTeacher, "rollout": RolloutTeacher}
 
 
-def make_teacher(name: str, num_boards: int, height: int, width: int) -> Teacher:
-    """A teacher by name. Raises: RecipeError (no such teacher)."""
+def get_teacher(name: str) -> type[Teacher]:
+    """A kind of teacher by name. Raises: RecipeError (no such teacher)."""
     if name not in TEACHERS:
         raise unknown_name("teacher", name, TEACHERS, error=RecipeError)
-    return TEACHERS[name](num_boards, height, width)
+    return TEACHERS[name]
+
+
+def make_teacher(name: str, num_boards: int, height: int, width: int) -> Teacher:
+    """A teacher of so many boards. Raises: RecipeError (no such teacher)."""
+    return get_teacher(name)(num_boards, height, width)

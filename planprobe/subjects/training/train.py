@@ -171,9 +171,12 @@ class Trainer:
             write_atomic(self.folder / LOG_FILE, "")
             return
         tensors, metadata = load_tensors(path)
+        if "next_checkpoint" not in metadata:
+            raise CheckpointError(f"'{path}' was not written by a training run, so there is nothing to continue.")
         if metadata["recipe_hash"] != self.recipe.hash():
             raise CheckpointError(f"'{self.folder}' holds a run of another recipe; name another folder.")
-        self.net.load_state_dict({k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")})
+        weights = {k.removeprefix("net."): v for k, v in tensors.items() if k.startswith("net.")}
+        load_strictly(self.net, weights, where=f"'{path}'")
         self.learner.load_state_dict(tensors)
         self.frames, self.recent_solve_rate = metadata["frames"], metadata["recent_solve_rate"]
         self._next_eval, self._next_checkpoint = metadata["next_eval"], metadata["next_checkpoint"]

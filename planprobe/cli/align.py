@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import (
-    AgentSpec,
-    ArgumentError,
-    AsJson,
-    Flag,
-    Threads,
-    check_folder,
-    open_agent,
-    optional,
-    parse,
-    use_threads,
-)
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.arguments import AgentSpec, AsJson, Flag, Threads, check_least, optional, parse
+from planprobe.cli.instrument import Measured, run_instrument
+from planprobe.cli.output import interval_column, print_table, progress, say
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
@@ -70,73 +60,43 @@ class Align:
 
 def run(arguments: list[str]) -> int:
     """Parse, align, print."""
-    options, began = parse(Align, arguments, verb="align"), time.monotonic()
-    for name, least in (("num_levels", 1), ("per_level", 1), ("reach", 0)):
-        if getattr(options, name) < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs {least} or more.")
-    use_threads(options.threads)
-    agent = open_agent(options.agent)
-    if agent.recipe.plays_trials:
-        raise ArgumentError(
-            f"{agent.name} plays trials; align reads boards, level by level.\n"
-            "  In Python, align_channels takes activations and maps of any states."
-        )
-    if options.out is not None:
-        check_folder(options.out)
-    table = _align(agent, options)
-    record, tables = _record(agent, table, options, time.monotonic() - began)
-    if options.out is not None:
-        say(f"Saved: {_save(options.out, record, tables)}")
-    if options.json:
-        from planprobe.verdict.results import finite
-
-        show(finite({**record, **tables}), [], as_json=True)
-        return 0
-    print_table(map(_short, table.rows), title=f"{agent.name}: what each channel codes")
-    for site, roles in table.roles.items():
-        found = sum(role.role is not None for role in roles)
-        say(f"{site}: {found} of {len(roles)} channels have a role, {table.num_states} states.")
-    return 0
+    options = parse(Align, arguments, verb="align")
+    check_least(options, num_levels=1, per_level=1, reach=0)
+    return run_instrument(
+        "align", options, _align,
+        of_trials="align reads boards, level by level.\n"
+        "  In Python, align_channels takes activations and maps of any states.",
+    )  # fmt: skip
 
 
-def _align(agent: Agent, options: Align) -> AlignTable:
+def _align(agent: Agent, options: Align) -> Measured:
     from planprobe.verdict.align_table import align_table
+    from planprobe.verdict.figures.channels import draw_alignment
 
     same = ("reach", "min_correlation", "levels", "num_levels", "per_level", "seed")
     with progress(f"aligning {agent.name}") as on_progress:
-        return align_table(
+        table = align_table(
             agent, sites=list(options.sites), concepts=options.concept, board=not options.no_board,
             on_progress=lambda share, text: on_progress(share, 1, text),
             **{name: getattr(options, name) for name in same},
         )  # fmt: skip
+    facts = {"candidates": list(table.candidates), "num_states": table.num_states}
+    tell = partial(_print, agent, table)
+    return Measured({"played": table.levels}, facts, {"rows": table.rows}, tell, draw_alignment)
 
 
-def _record(
-    agent: Agent, table: AlignTable, options: Align, seconds: float
-) -> tuple[dict[str, Any], dict[str, list[Row]]]:
-    from planprobe.cli.saving import describe_run
-
-    record = describe_run(agent, options, {"played": table.levels}, seconds=seconds)
-    record |= {"candidates": list(table.candidates), "num_states": table.num_states}
-    return record, {"rows": table.rows}
-
-
-def _save(out: Path, record: dict[str, Any], tables: dict[str, list[Row]]) -> Path:
-    """Table and record, then the figure from the rows as they were saved."""
-    from planprobe.cli.saving import save_figures, save_run
-    from planprobe.verdict.figures.channels import draw_alignment
-
-    path = save_run(out, "align", record, tables)
-    save_figures(out, "align", "rows", draw_alignment)
-    return path
+def _print(agent: Agent, table: AlignTable) -> None:
+    print_table(map(_short, table.rows), title=f"{agent.name}: what each channel codes")
+    for site, roles in table.roles.items():
+        found = sum(role.role is not None for role in roles)
+        say(f"{site}: {found} of {len(roles)} channels have a role, {table.num_states} states.")
 
 
 def _short(row: Row) -> Row:
     """What fits on a line; --json has all of it."""
     offset = f"{row['row_offset']:+d}, {row['column_offset']:+d}"
-    correlation = f"{row['correlation']:.3f}  [{row['correlation_low']:.3f}, {row['correlation_high']:.3f}]"
     return {
         "site": row["site"], "channel": row["channel"], "role": row["role"] or f"none ({row['best_role']})",
-        "offset": offset, "sign": row["sign"], "correlation": correlation, "other levels": row["control"],
-        "p (Holm)": row["p_holm"], "halves agree": row["agrees"],
+        "offset": offset, "sign": row["sign"], "correlation": interval_column(row, "correlation"),
+        "other levels": row["control"], "p (Holm)": row["p_holm"], "halves agree": row["agrees"],
     }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -62,11 +63,23 @@ def parse_one_of(choices: dict[str, type], arguments: list[str], *, verb: str) -
     return tyro.cli(union, args=arguments, prog=f"planprobe {verb}", config=config)
 
 
+def check_least(options: Any, **least: int) -> None:
+    """Refuse numbers that are too small: check_least(options, num_levels=1). Raises: ArgumentError."""
+    for name, fewest in least.items():
+        given = getattr(options, name)
+        if given is not None and given < fewest:  # None: the default is worked out later
+            raise ArgumentError(f"--{name.replace('_', '-')} {given}: needs {fewest} or more.")
+
+
 def check_folder(folder: Path) -> None:
-    """Find out before minutes of work whether it can be written to. Raises: OutputError."""
+    """Find out before minutes of work whether it can be written to, and leave nothing there. Raises: OutputError."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise OutputError(f"cannot write to '{folder}': '{existing}' is not a folder one may write to.")
+    try:  # permissions alone do not tell: a file in the way, a full disk, a folder of the system
+        tempfile.TemporaryFile(dir=existing).close()
+    except OSError:
+        raise OutputError(
+            f"cannot write to '{folder}': '{existing}' is not a folder one may write to.\n  Next: another folder."
+        ) from None
 
 
 def use_threads(threads: int | None) -> None:
@@ -78,7 +91,12 @@ def use_threads(threads: int | None) -> None:
     allowed = os.environ.get("OMP_NUM_THREADS", "")
     limit = int(allowed) if allowed.isdigit() and int(allowed) else MAX_DEFAULT_THREADS
     keep_freed_memory()
-    torch.set_num_threads(threads or min(len(os.sched_getaffinity(0)), limit))
+    torch.set_num_threads(threads or min(_num_cores(), limit))
+
+
+def _num_cores() -> int:
+    """Cores that this process may use; all of them where the system (macOS) does not say."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_agent(spec: str, *, task: str | None = None) -> Agent:
@@ -91,8 +109,21 @@ def open_agent(spec: str, *, task: str | None = None) -> Agent:
         return load_agent(spec)
     from planprobe.subjects.organisms.families import named_task
 
-    kind = task.rstrip("0123456789")
-    return load_agent(spec, task=named_task(kind, int(task[len(kind) :] or 0)))
+    return load_agent(spec, task=named_task(*split_task(task)))
+
+
+def split_task(name: str) -> tuple[str, int]:
+    """Kind and size of a task: 'maze9' -> ('maze', 9); 0 where it says no size."""
+    kind = name.rstrip("0123456789")
+    return kind, int(name[len(kind) :] or 0)
+
+
+def open_board_agent(spec: str, of_trials: str) -> Agent:
+    """Load an agent that plays levels. of_trials: what one that plays trials is told. Raises: ArgumentError."""
+    agent = open_agent(spec)
+    if agent.recipe.plays_trials:
+        raise ArgumentError(f"{agent.name} plays trials; {of_trials}")
+    return agent
 
 
 def find_levels(agent: Agent, name: str, num_levels: int | None = None) -> list[LevelSet]:

@@ -10,10 +10,10 @@ from tyro.conf import arg
 
 from planprobe.cli.arguments import (
     AgentSpec,
-    ArgumentError,
     AsJson,
     Threads,
     check_folder,
+    check_least,
     open_agent,
     optional,
     parse,
@@ -57,11 +57,7 @@ class Capture:
 def run(arguments: list[str]) -> int:
     """Parse, capture, say what was written."""
     options = parse(Capture, arguments, verb="capture")
-    for name, least in (("num_levels", 1), ("thinking_steps", 0)):
-        if getattr(options, name) < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least {least}.")
-    if options.max_steps is not None and options.max_steps < 1:
-        raise ArgumentError(f"--max-steps {options.max_steps}: needs at least one.")
+    check_least(options, num_levels=1, thinking_steps=0, max_steps=1)
     check_folder(options.out)
     use_threads(options.threads)
     store = _capture(options)

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import (
-    AgentSpec,
-    ArgumentError,
-    AsJson,
-    Flag,
-    Threads,
-    check_folder,
-    open_agent,
-    optional,
-    parse,
-    use_threads,
-)
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Flag, Threads, check_least, optional, parse
+from planprobe.cli.instrument import Measured, run_instrument
+from planprobe.cli.output import interval_column, print_table, progress, say_evidence
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
@@ -94,37 +84,25 @@ class Erase:
 
 def run(arguments: list[str]) -> int:
     """Parse, erase, play, print."""
-    options, began = parse(Erase, arguments, verb="erase"), time.monotonic()
+    options = parse(Erase, arguments, verb="erase")
     _check(options)
-    use_threads(options.threads)
-    agent = open_agent(options.agent)
-    if getattr(agent.recipe, "plays_trials", False):
-        raise ArgumentError(f"{agent.name} plays trials; erase plays levels. Use intervene(...) with Erasure.edits.")
-    if options.out is not None:
-        check_folder(options.out)
+    return run_instrument(
+        "erase", options, _measure, of_trials="erase plays levels. Use intervene(...) with Erasure.edits."
+    )
+
+
+def _measure(agent: Agent, options: Erase) -> Measured:
+    from planprobe.cli.saving import evidence_record
+
     sets = {"fitted": agent.levels(FIT_SPLIT, options.num_fit_levels)}
     sets["played"] = agent.levels(options.levels, options.num_levels)
     evidence, sites = _erase(agent, sets, options)
-    record, tables = _record(agent, evidence, sites, sets, options, time.monotonic() - began)
-    if options.out is not None:
-        from planprobe.cli.saving import save_run
-
-        say(f"Saved: {save_run(options.out, 'erase', record, tables)}")
-    if options.json:
-        from planprobe.verdict.results import finite
-
-        show(finite({**record, **tables}), [], as_json=True)
-        return 0
-    _print(agent, evidence, sites, options)
-    return 0
+    tell = partial(_print, agent, evidence, sites, options)
+    return Measured(sets, {"evidence": evidence_record(evidence)}, {"rows": evidence.rows, "sites": sites}, tell)
 
 
 def _check(options: Erase) -> None:
-    for name in ("num_levels", "num_fit_levels", "num_random", "sweeps"):
-        if getattr(options, name) < 1:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
-    if options.thinking_steps < 0:
-        raise ArgumentError(f"--thinking-steps {options.thinking_steps}: needs 0 or more.")
+    check_least(options, num_levels=1, num_fit_levels=1, num_random=1, sweeps=1, thinking_steps=0)
     if options.measure.endswith(("_gain", "_thought")) and options.thinking_steps == 0:
         raise ArgumentError(f"--measure {options.measure} needs --thinking-steps, say 8.")
     if any(first >= after for first, after in pairwise((-1, *options.parts))):
@@ -181,40 +159,16 @@ def _name_part(first: int, after: int) -> str:
     return f"{first} and more steps ahead" if after == MOST_STEPS else f"{first} to {after - 1} steps ahead"
 
 
-def _record(
-    agent: Agent, evidence: Evidence, sites: list[Row], sets: dict[str, LevelSet], options: Erase, seconds: float
-) -> tuple[dict[str, Any], dict[str, list[Row]]]:
-    from planprobe.cli.saving import describe_run
-
-    told = {key: value for key, value in evidence.to_dict().items() if key != "rows"}
-    return describe_run(agent, options, sets, seconds=seconds) | {"evidence": told}, {
-        "rows": evidence.rows,
-        "sites": sites,
-    }
-
-
 def _print(agent: Agent, evidence: Evidence, sites: list[Row], options: Erase) -> None:
     print_table(sites, title=f"{agent.name}: share of {options.concept} that a linear guess explains, on played levels")
     print_table(map(_short, evidence.rows), title=f"{agent.name}: {options.concept} erased")
-    beyond = evidence.beyond_controls
-    say(
-        f"D9 necessity: {evidence.outcome}. Lost beyond the best control: {beyond.value:+.3f} "
-        f"[{beyond.low:+.3f}, {beyond.high:+.3f}], p = {beyond.p:.4f}, power {evidence.power:.2f}."
-    )
-    for note in evidence.notes:
-        say(f"Note: {note}")
+    say_evidence(evidence, effect="Lost")
 
 
 def _short(row: Row) -> Row:
     """What fits on a line; --json has all of it."""
-
-    def interval(name: str) -> str:
-        numbers = [row.get(key) for key in (name, f"{name}_low", f"{name}_high")]
-        value, low, high = ("-" if number is None else f"{number:+.3f}" for number in numbers)
-        return f"{value}  [{low}, {high}]"
-
     where = row["levels"] if "distance_low" not in row else f"{row['distance_low']}-{row['distance_high']} moves"
     short: Row = {"levels": where, "number": row["num_levels"], "measure": row["measure"]}
-    short |= {"condition": row["condition"], "rate": row["rate"], "lost": interval("lost")}
-    short["beyond random"] = interval("more_than_random") if "more_than_random" in row else None
+    short |= {"condition": row["condition"], "rate": row["rate"], "lost": interval_column(row, "lost", sign="+")}
+    short["beyond random"] = interval_column(row, "more_than_random", sign="+") if "more_than_random" in row else None
     return short

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 class Figures:
     """Draw the figures of saved studies and experiments anew, or check that the stored ones follow from the numbers.
 
-    Each becomes NAME.json (plotly) and NAME.html (opens offline) in the figures folder beside the numbers. With --check
-    nothing is written, and the exit code is 1 where a stored figure differs or is missing.
+    Each becomes NAME.json (plotly) and NAME.html in the figures folder beside the numbers; the pages open offline as
+    long as plotly.min.js lies beside them. With --check nothing is written, and the exit code is 1 where a stored
+    figure differs or is missing.
 
     Examples:
       planprobe figures

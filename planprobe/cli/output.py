@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from planprobe.core.records import Row
+from planprobe.core.records import Effect, Evidence, Row
 
 WIDTH_WITHOUT_TERMINAL = 160  # a pipe has no width, and rich would cut tables at 80
 
@@ -46,6 +46,23 @@ def with_interval(row: Row) -> Row:
     return shown
 
 
+def interval_text(value: float | None, low: float | None, high: float | None, *, sign: str = "") -> str:
+    """'0.052  [0.031, 0.073]'; a dash where there is no number. sign: '+' to show that of positive numbers too."""
+    value_text, low_text, high_text = ("-" if x is None else f"{x:{sign}.3f}" for x in (value, low, high))
+    return f"{value_text}  [{low_text}, {high_text}]"
+
+
+def effect_text(effect: Effect, *, sign: str = "+") -> str:
+    """`interval_text` of an effect."""
+    return interval_text(effect.value, effect.low, effect.high, sign=sign)
+
+
+def interval_column(row: Row, name: str, *, sign: str = "") -> str:
+    """`interval_text` of the columns NAME, NAME_low and NAME_high of a row."""
+    value, low, high = (row.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    return interval_text(value, low, high, sign=sign)
+
+
 @contextmanager
 def progress(label: str) -> Iterator[Callable[..., None]]:
     """A bar on stderr; yields on_progress(done, total, what is going on). Silent where stderr is no terminal."""
@@ -61,6 +78,17 @@ def progress(label: str) -> Iterator[Callable[..., None]]:
             bar.update(task, completed=done, total=total, description=f"{label}: {text}" if text else label)
 
         yield on_progress
+
+
+def say_evidence(evidence: Evidence, *, effect: str) -> None:
+    """A detector's answer and its notes. effect: what was measured, as in 'Lost'."""
+    beyond = evidence.beyond_controls
+    say(
+        f"{evidence.detector} {evidence.name.replace('_', ' ')}: {evidence.outcome}. {effect} beyond the best control: "
+        f"{effect_text(beyond)}, p = {beyond.p:.4f}, power {evidence.power:.2f}."
+    )
+    for note in evidence.notes:
+        say(f"Note: {note}")
 
 
 def say(message: str) -> None:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import (
-    AgentSpec,
-    ArgumentError,
-    AsJson,
-    Flag,
-    Threads,
-    check_folder,
-    open_agent,
-    optional,
-    parse,
-    use_threads,
-)
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Flag, Threads, check_least, optional, parse
+from planprobe.cli.instrument import Measured, run_instrument
+from planprobe.cli.output import effect_text, interval_column, interval_text, print_table, progress, say
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
@@ -88,35 +78,18 @@ class Patch:
 
 def run(arguments: list[str]) -> int:
     """Parse, patch, print."""
-    options, began = parse(Patch, arguments, verb="patch"), time.monotonic()
+    options = parse(Patch, arguments, verb="patch")
     channels = _check(options)
-    use_threads(options.threads)
-    agent = open_agent(options.agent)
-    if getattr(agent.recipe, "plays_trials", False):
-        raise ArgumentError(
-            f"{agent.name} plays trials; patch makes pairs of levels.\n"
-            "  In Python, patch_pairs takes HistoryPairs of any two histories, ψ changed or not."
-        )
-    if options.out is not None:
-        check_folder(options.out)
-    table = _patch(agent, options, channels)
-    record, tables = _record(agent, table, options, time.monotonic() - began)
-    if options.out is not None:
-        say(f"Saved: {_save(options.out, record, tables)}")
-    if options.json:
-        from planprobe.verdict.results import finite
-
-        show(finite({**record, **tables}), [], as_json=True)
-        return 0
-    _print(agent, table, options)
-    return 0
+    return run_instrument(
+        "patch", options, partial(_patch, channels=channels),
+        of_trials="patch makes pairs of levels.\n"
+        "  In Python, patch_pairs takes HistoryPairs of any two histories, ψ changed or not.",
+    )  # fmt: skip
 
 
 def _check(options: Patch) -> Any:
     """Refuse numbers that cannot be; the channel groups as `patch_table` takes them."""
-    for name, least in (("num_pairs", 2), ("thinking_steps", 0), ("route_moves", 0)):
-        if getattr(options, name) < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs {least} or more.")
+    check_least(options, num_pairs=2, thinking_steps=0, route_moves=0)
     if options.path and options.squares != "all":
         raise ArgumentError("--path chooses its own squares: leave --squares out.")
     if options.num_exact is not None and (options.no_attribution or options.source != "patch"):
@@ -138,38 +111,21 @@ def _parse_channels(text: str) -> Channels:
         raise ArgumentError(f"--channels {text}: give all, each, or groups such as 0:8 or 3,5,7.") from None
 
 
-def _patch(agent: Agent, options: Patch, channels: Any) -> PatchTable:
+def _patch(agent: Agent, options: Patch, *, channels: Any) -> Measured:
+    from planprobe.verdict.figures.patching import draw_patching
     from planprobe.verdict.patch_table import patch_table
 
     same = ("change", "sites", "squares", "path", "source", "reverse", "thinking_steps", "route_moves", "num_exact",
             "only_right", "levels", "num_pairs", "seed")  # fmt: skip
     with progress(f"patching {agent.name}") as on_progress:
-        return patch_table(
+        table = patch_table(
             agent, steps=options.steps or None, channels=channels, attribution=not options.no_attribution,
             on_progress=on_progress, **{name: getattr(options, name) for name in same},
         )  # fmt: skip
-
-
-def _record(
-    agent: Agent, table: PatchTable, options: Patch, seconds: float
-) -> tuple[dict[str, Any], dict[str, list[Row]]]:
-    from planprobe.cli.saving import describe_run
-
-    record = describe_run(agent, options, table.level_sets(), seconds=seconds)
     agreement = None if table.agreement is None else asdict(table.agreement)
-    record |= {"change": table.change, "num_pairs": len(table.pairs), "rank_agreement": agreement, "notes": table.notes}
-    tables = {"rows": table.rows, "baselines": table.baselines}
-    return record, tables | ({"screen": table.screen} if table.screen else {})
-
-
-def _save(out: Path, record: dict[str, Any], tables: dict[str, list[Row]]) -> Path:
-    """Tables and record, then figures from the rows as they were saved."""
-    from planprobe.cli.saving import save_figures, save_run
-    from planprobe.verdict.figures.patching import draw_patching
-
-    path = save_run(out, "patch", record, tables)
-    save_figures(out, "patch", "rows", draw_patching)
-    return path
+    facts = {"change": table.change, "num_pairs": len(table.pairs), "rank_agreement": agreement, "notes": table.notes}
+    tables = {"rows": table.rows, "baselines": table.baselines} | ({"screen": table.screen} if table.screen else {})
+    return Measured(table.level_sets(), facts, tables, partial(_print, agent, table, options), draw_patching)
 
 
 def _print(agent: Agent, table: PatchTable, options: Patch) -> None:
@@ -184,20 +140,15 @@ def _print(agent: Agent, table: PatchTable, options: Patch) -> None:
     if len(shown) < len(rows):
         say(f"The {len(shown)} largest of {len(rows)}; --json and --out have all.")
     if table.agreement is not None and table.agreement.value == table.agreement.value:  # nan: too few patches
-        effect = table.agreement
-        say(
-            f"Attribution against exact patches: rank correlation {effect.value:.2f} [{effect.low:.2f}, "
-            f"{effect.high:.2f}]."
-        )
+        say(f"Attribution against exact patches: rank correlation {effect_text(table.agreement)}.")
     for note in table.notes:
         say(f"Note: {note}")
 
 
 def _short_baseline(row: Row) -> Row:
-    gap = _interval(row["gap"], row["gap_low"], row["gap_high"])
     return {
-        "measure": row["measure"], "corrupted": row["corrupted"], "clean": row["clean"], "clean - corrupted": gap,
-        "unit": row["unit"], "levels": row["num_levels"],
+        "measure": row["measure"], "corrupted": row["corrupted"], "clean": row["clean"],
+        "clean - corrupted": interval_column(row, "gap", sign="+"), "unit": row["unit"], "levels": row["num_levels"],
     }  # fmt: skip
 
 
@@ -219,9 +170,7 @@ def _short(group: list[Row]) -> Row:
     )
     short: Row = {key: value for key, value in first.items() if key not in known and value is not None}
     for row in group:
-        short[str(row["measure"])] = str(row["reason"]) or _interval(row["value"], row["low"], row["high"])
+        short[str(row["measure"])] = str(row["reason"]) or interval_text(
+            row["value"], row["low"], row["high"], sign="+"
+        )
     return short | {"estimate": first.get("estimate"), "levels": first["num_levels"]}
-
-
-def _interval(value: Any, low: Any, high: Any) -> str:
-    return f"{value:+.3f}  [{low:+.3f}, {high:+.3f}]"

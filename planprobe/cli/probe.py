@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -15,12 +16,13 @@ from planprobe.cli.arguments import (
     Flag,
     Threads,
     check_folder,
+    check_least,
     open_agent,
     optional,
     parse,
     use_threads,
 )
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.output import interval_column, print_table, progress, say, show
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
 NUM_RANDOM_NETS, NUM_CLONE_LEVELS = 2, 300
+ROWS = ("rows", "by_horizon", "subsets")
 Source = Literal["behaviour", "optimal", "alternative"]
 
 
@@ -75,18 +78,16 @@ class Probe:
     """Splits of the levels, pooled."""
     seed: Annotated[int, arg(metavar="INT")] = 0
     """Of states, splits and controls."""
-    out: Annotated[Path | None, optional("FOLDER", "nowhere")] = None
-    """Write cells, horizons and subsets as parquet and the whole record as JSON."""
+    out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
+    """Where probe.json and its tables go."""
     json: AsJson = False
     threads: Threads = None
 
 
 def run(arguments: list[str]) -> int:
     """Parse, probe, print."""
-    options = parse(Probe, arguments, verb="probe")
-    for name in ("num_levels", "per_level", "seeds"):
-        if getattr(options, name) < 1:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
+    options, began = parse(Probe, arguments, verb="probe"), time.monotonic()
+    check_least(options, num_levels=1, per_level=1, seeds=1)
     if any(kernel < 1 or kernel % 2 == 0 for kernel in options.kernels):
         raise ArgumentError(f"--kernels {' '.join(map(str, options.kernels))}: windows have an odd size.")
     if options.levels == "train":
@@ -100,7 +101,7 @@ def run(arguments: list[str]) -> int:
     agent = open_agent(options.agent)
     tables = _probe(agent, options)
     if options.out is not None:
-        _write(options.out, agent, tables, options)
+        say(f"Saved: {_save(agent, tables, options, options.out, seconds=time.monotonic() - began)}")
     if options.json:
         records = [_record(agent, table, options) for table in tables]
         show(records[0] if len(records) == 1 else {"tables": records}, [], as_json=True)
@@ -188,23 +189,16 @@ def _record(agent: Agent, table: ProbeTable, options: Probe) -> dict:
     }  # fmt: skip
 
 
-def _write(folder: Path, agent: Agent, tables: list[ProbeTable], options: Probe) -> None:
-    """cells, horizons and subsets of all tables, with what is needed to make them again."""
-    import planprobe
-    from planprobe.core.store import write_json
-    from planprobe.verdict.results import write_table
+def _save(agent: Agent, tables: list[ProbeTable], options: Probe, out: Path, *, seconds: float) -> Path:
+    """Rows of all concepts and of every kind of label, with what is needed to make them again."""
+    from planprobe.cli.saving import describe_run, save_run
 
-    levels = agent.levels(options.levels, options.num_levels)
-    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in vars(options).items()}
-    provenance = {
-        "agent": agent.name, "version": planprobe.__version__, "level_hash": levels.hash(),
-        "options": {name: value for name, value in settings.items() if name not in ("out", "json", "threads")},
-    }  # fmt: skip
-    for name in ("rows", "by_horizon", "subsets"):
-        rows = [row for table in tables for row in getattr(table, name)]
-        if rows:
-            write_table(folder / f"{'cells' if name == 'rows' else name}.parquet", rows)
-    write_json(folder / "probes.json", provenance | {"tables": [_record(agent, table, options) for table in tables]})
+    sets = {"probed": agent.levels(options.levels, options.num_levels)}
+    told = [_record(agent, table, options) for table in tables]
+    facts = {"concepts": [{key: value for key, value in each.items() if key not in ROWS} for each in told]}
+    rows = {name: [row for table in tables for row in getattr(table, name)] for name in ROWS}
+    record = describe_run(agent, options, sets, seconds=seconds) | facts
+    return save_run(out, "probe", record, {name: part for name, part in rows.items() if part})
 
 
 def _print(agent: Agent, table: ProbeTable, options: Probe) -> None:
@@ -217,14 +211,8 @@ def _print(agent: Agent, table: ProbeTable, options: Probe) -> None:
 
 def _short(row: Row, measure: str) -> Row:
     """What fits on a line; --json has all of it."""
-
-    def interval(name: str) -> str:
-        numbers = [row.get(key) for key in (name, f"{name}_low", f"{name}_high")]
-        value, low, high = ("-" if number is None else f"{number:.3f}" for number in numbers)
-        return f"{value}  [{low}, {high}]"
-
     score = "macro-F1" if measure == "macro_f1" else "R²"
     return {
-        "site": row["site"], "read-out": row["readout"], score: interval(measure),
-        "best control": row["best_control"], "beyond it": interval("delta"), "p (Holm)": row["p_holm"],
+        "site": row["site"], "read-out": row["readout"], score: interval_column(row, measure),
+        "best control": row["best_control"], "beyond it": interval_column(row, "delta"), "p (Holm)": row["p_holm"],
     }  # fmt: skip

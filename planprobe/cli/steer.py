@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import (
-    AgentSpec,
-    ArgumentError,
-    AsJson,
-    Threads,
-    check_folder,
-    open_agent,
-    optional,
-    parse,
-    use_threads,
-)
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Threads, check_least, optional, parse
+from planprobe.cli.instrument import Measured, run_instrument
+from planprobe.cli.output import interval_column, print_table, progress, say_evidence
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
@@ -86,47 +77,30 @@ class Steer:
 
 def run(arguments: list[str]) -> int:
     """Parse, steer, print."""
-    options, began = parse(Steer, arguments, verb="steer"), time.monotonic()
+    options = parse(Steer, arguments, verb="steer")
     _check(options)
-    use_threads(options.threads)
-    agent = open_agent(options.agent)
-    if agent.recipe.plays_trials:
-        raise ArgumentError(
-            f"{agent.name} plays trials; steer writes plans on levels with two ways.\n"
-            "  In Python, intervene(opened, planprobe.steer(Address(...), direction, alpha)) steers any run."
-        )
-    if options.out is not None:
-        check_folder(options.out)
-    table = _steer(agent, options)
-    record, tables = _record(agent, table, options, time.monotonic() - began)
-    if options.out is not None:
-        say(f"Saved: {_save(options.out, record, tables)}")
-    if options.json:
-        from planprobe.verdict.results import finite
-
-        show(finite({**record, **tables}), [], as_json=True)
-        return 0
-    _print(agent, table)
-    return 0
+    return run_instrument(
+        "steer", options, _steer,
+        of_trials="steer writes plans on levels with two ways.\n"
+        "  In Python, intervene(opened, planprobe.steer(Address(...), direction, alpha)) steers any run.",
+    )  # fmt: skip
 
 
 def _check(options: Steer) -> None:
     counts = ("num_squares", "num_fit_levels", "per_level", "num_random", "num_random_choice", "num_wrong")
-    for name in (*counts, "num_shuffles"):
-        if getattr(options, name) < 1:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
-    if options.thinking_steps < 0:
-        raise ArgumentError(f"--thinking-steps {options.thinking_steps}: needs 0 or more.")
+    check_least(options, **dict.fromkeys(counts, 1), num_shuffles=1, thinking_steps=0)
     if not options.alphas or any(alpha <= 0 for alpha in options.alphas):
         raise ArgumentError(f"--alphas {' '.join(f'{alpha:g}' for alpha in options.alphas)}: needs strengths above 0.")
     if options.min_effect is not None and not 0 < options.min_effect <= 1:
         raise ArgumentError(f"--min-effect {options.min_effect:g}: needs a fraction above 0, up to 1.")
 
 
-def _steer(agent: Agent, options: Steer) -> SteerTable:
+def _steer(agent: Agent, options: Steer) -> Measured:
+    from planprobe.cli.saving import evidence_record
     from planprobe.instruments.detectors.plan_steering import Battery
     from planprobe.instruments.steering.steering import SteeringPlan
     from planprobe.verdict.criteria import PLAN_STEERING
+    from planprobe.verdict.figures.steering import draw_steering
     from planprobe.verdict.steer_table import steer_table
 
     same = ("site", "method", "convention", "arm", "alphas", "num_levels", "num_fit_levels", "per_level", "seed")
@@ -135,53 +109,28 @@ def _steer(agent: Agent, options: Steer) -> SteerTable:
         num_squares=options.num_squares, steps=options.steps, thinking_steps=options.thinking_steps
     )  # fmt: skip
     with progress(f"steering {agent.name}") as on_progress:
-        return steer_table(
+        table = steer_table(
             agent, plan=plan, battery=battery, min_effect=options.min_effect or PLAN_STEERING.value,
             on_progress=lambda share, text: on_progress(share, 1, text),
             **{name: getattr(options, name) for name in same},
         )  # fmt: skip
-
-
-def _record(
-    agent: Agent, table: SteerTable, options: Steer, seconds: float
-) -> tuple[dict[str, Any], dict[str, list[Row]]]:
-    from planprobe.cli.saving import describe_run
-
-    told = {key: value for key, value in table.evidence.to_dict().items() if key != "rows"}
-    record = describe_run(agent, options, table.level_sets(), seconds=seconds)
     directions = {"site": table.directions.site, "macro_f1_of_read_out": table.read_out}
     directions["vectors"] = table.directions.vectors.tolist()
-    return record | {"directions": directions, "evidence": told}, {"rows": table.evidence.rows}
-
-
-def _save(out: Path, record: dict[str, Any], tables: dict[str, list[Row]]) -> Path:
-    """Table and record, then figures from the rows as they were saved."""
-    from planprobe.cli.saving import save_figures, save_run
-    from planprobe.verdict.figures.steering import draw_steering
-
-    path = save_run(out, "steer", record, tables)
-    save_figures(out, "steer", "rows", draw_steering)
-    return path
+    facts = {"directions": directions, "evidence": evidence_record(table.evidence)}
+    tell = partial(_print, agent, table)
+    return Measured(table.level_sets(), facts, {"rows": table.evidence.rows}, tell, draw_steering)
 
 
 def _print(agent: Agent, table: SteerTable) -> None:
-    evidence = table.evidence
-    told = [row for row in evidence.rows if row["half"] == "report"]
+    told = [row for row in table.evidence.rows if row["half"] == "report"]
     print_table(map(_short, told), title=f"{agent.name}: another plan written at {table.directions.site}")
-    beyond = evidence.beyond_controls
-    say(
-        f"D7 plan steering: {evidence.outcome}. Redirected beyond the best control: {beyond.value:+.3f} "
-        f"[{beyond.low:+.3f}, {beyond.high:+.3f}], p = {beyond.p:.4f}, power {evidence.power:.2f}."
-    )
-    for note in evidence.notes:
-        say(f"Note: {note}")
+    say_evidence(table.evidence, effect="Redirected")
 
 
 def _short(row: Row) -> Row:
     """What fits on a line; --json has all of it."""
-    success = f"{row['success']:.3f}  [{row['success_low']:.3f}, {row['success_high']:.3f}]"
     return {
         "arm": row["arm"], "directions": row["source"], "draws": row["num_tables"], "strength": row["alpha"],
-        "left by the long way": success, "long way walked": row["route_agreement"], "solved": row["solved"],
-        "KL elsewhere": row["kl_elsewhere_nats"], "decoded before": row["long_decoded"],
+        "left by the long way": interval_column(row, "success"), "long way walked": row["route_agreement"],
+        "solved": row["solved"], "KL elsewhere": row["kl_elsewhere_nats"], "decoded before": row["long_decoded"],
     }  # fmt: skip

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from planprobe.cli.arguments import AgentSpec, AsJson, Threads, check_folder, open_agent, optional, parse, use_threads
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.output import effect_text, print_table, progress, say, show
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
-    from planprobe.core.records import Effect, Verdict
+    from planprobe.core.records import Evidence, Verdict
     from planprobe.subjects.agent import Agent
 
 RESULTS = Path("results")
@@ -108,12 +108,9 @@ def _print(verdict: Verdict, out: Path) -> None:
     say(f"Report: {out / REPORT_FILE}")
 
 
-def _short(item) -> Row:
-    def interval(effect: Effect) -> str:
-        return f"{effect.value:+.3f}  [{effect.low:+.3f}, {effect.high:+.3f}]"
-
+def _short(item: Evidence) -> Row:
     return {
-        "detector": f"{item.detector} {item.name.replace('_', ' ')}", "effect": interval(item.effect),
-        "unit": item.effect.unit, "beyond controls": interval(item.beyond_controls), "power": item.power,
+        "detector": f"{item.detector} {item.name.replace('_', ' ')}", "effect": effect_text(item.effect),
+        "unit": item.effect.unit, "beyond controls": effect_text(item.beyond_controls), "power": item.power,
         "outcome": item.outcome,
     }  # fmt: skip

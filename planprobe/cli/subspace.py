@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import (
-    AgentSpec,
-    ArgumentError,
-    AsJson,
-    Threads,
-    check_folder,
-    open_agent,
-    optional,
-    parse,
-    use_threads,
-)
-from planprobe.cli.output import print_table, progress, say, show
+from planprobe.cli.arguments import AgentSpec, AsJson, Threads, check_least, optional, parse
+from planprobe.cli.instrument import Measured, run_instrument
+from planprobe.cli.output import interval_column, print_table, progress, say
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:
@@ -73,55 +64,26 @@ class Subspace:
 
 def run(arguments: list[str]) -> int:
     """Parse, search, print."""
-    options, began = parse(Subspace, arguments, verb="subspace"), time.monotonic()
-    for name, least in (("num_pairs", 1), ("num_random", 1), ("epochs", 1), ("batch_size", 1)):
-        if getattr(options, name) < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs at least one.")
-    for name in ("thinking_steps", "num_untrained"):
-        if getattr(options, name) < 0:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs 0 or more.")
-    use_threads(options.threads)
-    agent = open_agent(options.agent)
-    if agent.recipe.plays_trials:
-        raise ArgumentError(
-            f"{agent.name} plays trials; subspace makes pairs of levels.\n"
-            "  In Python, fit_subspace takes InterchangePairs of any two histories, ψ changed or not."
-        )
-    if options.out is not None:
-        check_folder(options.out)
-    table = _search(agent, options)
-    record, tables = _record(agent, table, options, time.monotonic() - began)
-    if options.out is not None:
-        say(f"Saved: {_save(options.out, record, tables)}")
-    if options.json:
-        from planprobe.verdict.results import finite
-
-        show(finite({**record, **tables}), [], as_json=True)
-        return 0
-    print_table(map(_short, table.rows), title=f"{agent.name}: pairs in which the base makes the source's move")
-    for note in table.notes:
-        say(note)
-    return 0
+    options = parse(Subspace, arguments, verb="subspace")
+    check_least(options, num_pairs=1, num_random=1, epochs=1, batch_size=1, thinking_steps=0, num_untrained=0)
+    return run_instrument(
+        "subspace", options, _search,
+        of_trials="subspace makes pairs of levels.\n"
+        "  In Python, fit_subspace takes InterchangePairs of any two histories, ψ changed or not.",
+    )  # fmt: skip
 
 
-def _search(agent: Agent, options: Subspace) -> SubspaceTable:
+def _search(agent: Agent, options: Subspace) -> Measured:
+    from planprobe.verdict.figures.channels import draw_subspaces
     from planprobe.verdict.subspace_table import subspace_table
 
     same = ("ranks", "thinking_steps", "levels", "num_pairs", "num_untrained", "num_random", "epochs", "batch_size",
             "learning_rate", "seed")  # fmt: skip
     with progress(f"searching {agent.name}") as on_progress:
-        return subspace_table(
+        table = subspace_table(
             agent, sites=list(options.sites), on_progress=lambda share, text: on_progress(share, 1, text),
             **{name: getattr(options, name) for name in same},
         )  # fmt: skip
-
-
-def _record(
-    agent: Agent, table: SubspaceTable, options: Subspace, seconds: float
-) -> tuple[dict[str, Any], dict[str, list[Row]]]:
-    from planprobe.cli.saving import describe_run
-
-    record = describe_run(agent, options, table.level_sets(), seconds=seconds)
     fits = {
         site: {
             "rank": fit.rank, "effect": asdict(fit.effect), "best_control": fit.best_control,
@@ -129,29 +91,21 @@ def _record(
         }
         for site, fit in table.fits.items()
     }  # fmt: skip
-    record |= {"num_pairs": len(table.pairs), "fits": fits, "notes": table.notes}
-    return record, {"rows": table.rows, "losses": table.losses}
+    facts = {"num_pairs": len(table.pairs), "fits": fits, "notes": table.notes}
+    tables = {"rows": table.rows, "losses": table.losses}
+    return Measured(table.level_sets(), facts, tables, partial(_print, agent, table), draw_subspaces)
 
 
-def _save(out: Path, record: dict[str, Any], tables: dict[str, list[Row]]) -> Path:
-    """Tables and record, then the figure from the rows as they were saved."""
-    from planprobe.cli.saving import save_figures, save_run
-    from planprobe.verdict.figures.channels import draw_subspaces
-
-    path = save_run(out, "subspace", record, tables)
-    save_figures(out, "subspace", "rows", draw_subspaces)
-    return path
+def _print(agent: Agent, table: SubspaceTable) -> None:
+    print_table(map(_short, table.rows), title=f"{agent.name}: pairs in which the base makes the source's move")
+    for note in table.notes:
+        say(note)
 
 
 def _short(row: Row) -> Row:
     """What fits on a line; --json has all of it."""
-
-    def interval(name: str, sign: str = "") -> str:
-        value, low, high = (f"{row[key]:{sign}.3f}" for key in (name, f"{name}_low", f"{name}_high"))
-        return f"{value}  [{low}, {high}]"
-
     return {
         "site": row["site"], "directions": row["rank"], "condition": row["condition"],
-        "source's move": interval("hits"), "learned minus this": interval("learned_minus_this", "+"),
-        "levels": row["num_levels"],
+        "source's move": interval_column(row, "hits"),
+        "learned minus this": interval_column(row, "learned_minus_this", sign="+"), "levels": row["num_levels"],
     }  # fmt: skip

@@ -11,12 +11,12 @@ from tyro.conf import arg
 
 from planprobe.cli.arguments import (
     AgentSpec,
-    ArgumentError,
     AsJson,
     Threads,
     check_folder,
+    check_least,
     find_levels,
-    open_agent,
+    open_board_agent,
     optional,
     parse,
     use_threads,
@@ -72,13 +72,9 @@ class View:
 def run(arguments: list[str]) -> int:
     """Parse, play, write the page."""
     options, began = parse(View, arguments, verb="view"), time.monotonic()
-    for name, least in (("num_levels", 1), ("num_fit_levels", 1), ("max_steps", 1), ("thinking_steps", 0)):
-        if getattr(options, name) < least:
-            raise ArgumentError(f"--{name.replace('_', '-')} {getattr(options, name)}: needs {least} or more.")
+    check_least(options, num_levels=1, num_fit_levels=1, max_steps=1, thinking_steps=0)
     use_threads(options.threads)
-    agent = open_agent(options.agent)
-    if agent.recipe.plays_trials:
-        raise ArgumentError(f"{agent.name} plays trials; view shows boards that are seen whole, level by level.")
+    agent = open_board_agent(options.agent, "view shows boards that are seen whole, level by level.")
     out = options.out or RESULTS / agent.name.replace(":", ".")
     check_folder(out)
     levels = _one_size(agent, options)

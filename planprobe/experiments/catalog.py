@@ -130,17 +130,10 @@ def _load_agent(spec: str) -> Agent:
 
 
 def _describe(agents: Sequence[Agent], *, budget: str, seed: int, seconds: float) -> dict[str, Any]:
-    from planprobe.subjects.agent import WEIGHTS_FILE
-    from planprobe.verdict.results import file_hash, versions
-
-    def facts(agent: Agent) -> dict[str, Any]:
-        known: dict[str, Any] = {"name": agent.name, "frames": agent.frames}
-        if agent.folder is not None:
-            weights = file_hash(agent.folder / WEIGHTS_FILE) or "of an unfinished run"
-            known |= {"recipe_hash": agent.recipe.hash(), "weights_hash": weights}
-        return known
+    from planprobe.verdict.provenance import agent_facts, run_facts
+    from planprobe.verdict.results import versions
 
     return {
-        "agents": [facts(agent) for agent in agents], "budget": budget, "seed": seed, "versions": versions(),
-        "run": {"finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "seconds": round(seconds)},
+        "agents": [agent_facts(agent) for agent in agents], "budget": budget, "seed": seed, "versions": versions(),
+        "run": run_facts(seconds),
     }  # fmt: skip

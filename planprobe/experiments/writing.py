@@ -9,14 +9,13 @@ OUT/figures/             NAME.json, NAME.html
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from planprobe.core.errors import OutputError, unknown_name
+from planprobe.core.errors import unknown_name
 from planprobe.core.records import Evidence, Row
 from planprobe.core.store import write_atomic, write_json
 from planprobe.experiments.catalog import load_figures
@@ -25,14 +24,15 @@ from planprobe.verdict.figures import FOLDER, FigureCheck, figure_hash, save_fig
 from planprobe.verdict.results import (
     EVIDENCE_FILE,
     ROWS_FOLDER,
-    data_hash,
     evidence_from,
     evidence_rows,
     finite,
+    load_record,
+    load_tables,
     plain_row,
-    read_table,
+    save_tables,
     write_table,
-)  # fmt: skip
+)
 
 SCHEMA = 1
 FINDINGS_FILE, TEXT_FILE = "findings.json", "findings.md"
@@ -45,15 +45,14 @@ def write_findings(folder: str | Path, findings: Findings) -> Path:
     tables = {name: [plain_row(row) for row in rows] for name, rows in _all_tables(findings).items()}
     for stale in _of_an_older_run(folder):
         stale.unlink()
-    for name, rows in tables.items():
-        write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
+    hashes = save_tables(folder / ROWS_FOLDER, tables)
     if findings.evidence:
         write_table(folder / EVIDENCE_FILE, evidence_rows(findings.evidence))
     write_atomic(folder / TEXT_FILE, findings_text(replace(findings, tables=tables)))
     record = {
         "schema": SCHEMA, "name": findings.name, "question": findings.question, "notes": findings.notes,
         "evidence": [replace(item, rows=[]).to_dict() | {"agent": agent_of(item)} for item in findings.evidence],
-        "provenance": findings.provenance, "row_hashes": {name: data_hash(rows) for name, rows in tables.items()},
+        "provenance": findings.provenance, "row_hashes": hashes,
     }  # fmt: skip
     path = write_json(folder / FINDINGS_FILE, finite(record))
     rebuild_experiment_figures(folder)
@@ -63,16 +62,8 @@ def write_findings(folder: str | Path, findings: Findings) -> Path:
 def load_findings(folder: str | Path) -> Findings:
     """Read what `write_findings` wrote; rows of evidence are among the tables. Raises: OutputError."""
     folder = Path(folder)
-    try:
-        record = json.loads((folder / FINDINGS_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"'{folder}' holds no readable {FINDINGS_FILE}: {error}.\n"
-            f"  Make one with: planprobe run NAME --out {folder}"
-        ) from None
-    if record.get("schema") != SCHEMA:
-        raise OutputError(f"'{folder}' has schema {record.get('schema')}, this reads {SCHEMA}; run it anew.")
-    tables = {path.stem: read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
+    record = load_record(folder / FINDINGS_FILE, SCHEMA, remedy=f"planprobe run NAME --out {folder}")
+    tables = load_tables(folder / ROWS_FOLDER)
     evidence = [
         evidence_from({key: value for key, value in item.items() if key != "agent"}, []) for item in record["evidence"]
     ]
@@ -137,9 +128,9 @@ def agent_of(item: Evidence) -> str:
 
 
 def _of_an_older_run(folder: Path) -> list[Path]:
-    """What this run may not write over: tables and figures under other names, evidence where there is none now."""
+    """What this run may not write over: figures under other names, evidence where there is none now."""
     evidence = [folder / EVIDENCE_FILE] if (folder / EVIDENCE_FILE).exists() else []
-    return [*(folder / ROWS_FOLDER).glob("*.parquet"), *(folder / FOLDER).glob("*.*"), *evidence]
+    return [*(folder / FOLDER).glob("*.*"), *evidence]
 
 
 def _all_tables(findings: Findings) -> dict[str, list[Row]]:

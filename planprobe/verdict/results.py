@@ -49,12 +49,9 @@ def write_results(folder: str | Path, verdict: Verdict, tables: dict[str, list[R
     """Write all but figures and report; verdict.json comes last. Raises: OutputError (cannot be written)."""
     folder = Path(folder)
     named_rows = {item.detector: item.rows for item in verdict.evidence} | (tables or {})
-    named_rows = {name: [plain_row(row) for row in rows] for name, rows in named_rows.items()}
-    for name, rows in named_rows.items():
-        write_table(folder / ROWS_FOLDER / f"{name}.parquet", rows)
+    hashes = save_tables(folder / ROWS_FOLDER, named_rows)
     write_table(folder / EVIDENCE_FILE, evidence_rows(verdict.evidence))
     document = replace(verdict, evidence=[replace(item, rows=[]) for item in verdict.evidence]).to_dict()
-    hashes = {name: data_hash(rows) for name, rows in named_rows.items()}
     write_json(folder / VERDICT_FILE, finite({"schema": SCHEMA, **document, "row_hashes": hashes}))
     return folder
 
@@ -62,20 +59,45 @@ def write_results(folder: str | Path, verdict: Verdict, tables: dict[str, list[R
 def load_results(folder: str | Path) -> Results:
     """Read what `write_results` wrote. Raises: OutputError (no study there, or one of another schema)."""
     folder = Path(folder)
-    try:
-        document = json.loads((folder / VERDICT_FILE).read_text())
-    except (OSError, ValueError) as error:
-        raise OutputError(
-            f"'{folder}' holds no readable {VERDICT_FILE}: {error}.\n"
-            f"  Make one with: planprobe study AGENT --out {folder}"
-        ) from None
-    if document.get("schema") != SCHEMA:
-        raise OutputError(f"'{folder}' has schema {document.get('schema')}, this reads {SCHEMA}; run the study anew.")
-    tables = {path.stem: read_table(path) for path in sorted((folder / ROWS_FOLDER).glob("*.parquet"))}
+    document = load_record(folder / VERDICT_FILE, SCHEMA, remedy=f"planprobe study AGENT --out {folder}")
+    tables = load_tables(folder / ROWS_FOLDER)
     evidence = [evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
     keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance", "planning_type")
     optional = {"selection": document.get("selection", "")}
     return Results(Verdict(**{key: document[key] for key in keys}, **optional, evidence=evidence), tables)
+
+
+def save_tables(folder: Path, tables: dict[str, list[Row]]) -> dict[str, str]:
+    """Write FOLDER/NAME.parquet for each table, and remove those of an older run; returns their hashes.
+
+    Raises: OutputError (cannot be written).
+    """
+    for stale in set(folder.glob("*.parquet")) - {folder / f"{name}.parquet" for name in tables}:
+        stale.unlink()
+    plain = {name: [plain_row(row) for row in rows] for name, rows in tables.items()}
+    for name, rows in plain.items():
+        write_table(folder / f"{name}.parquet", rows)
+    return {name: data_hash(rows) for name, rows in plain.items()}
+
+
+def load_tables(folder: Path) -> dict[str, list[Row]]:
+    """Read what `save_tables` wrote, by name."""
+    return {path.stem: read_table(path) for path in sorted(folder.glob("*.parquet"))}
+
+
+def load_record(path: Path, schema: int, *, remedy: str) -> dict[str, Any]:
+    """Read a record in JSON. remedy: the command that makes one. Raises: OutputError (none, or of another schema)."""
+    try:
+        record = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"'{path.parent}' holds no readable {path.name}: {error}.\n  Make one with: {remedy}"
+        ) from None
+    if record.get("schema") != schema:
+        raise OutputError(
+            f"'{path}' has schema {record.get('schema')}, this version reads {schema}.\n  Make it anew with: {remedy}"
+        )
+    return record
 
 
 def evidence_rows(evidence: Sequence[Evidence]) -> list[Row]:

@@ -49,10 +49,12 @@ def test_several_concepts_are_written(cli, maze_agent):
     assert result.code == 0, result.err
     assert "'box-visit' has one and the same label" in result.err
     assert [table["concept"] for table in result.json["tables"]] == ["agent-visit", "steps-left", "action-ahead-1"]
-    cells = pyarrow.parquet.read_table("found/cells.parquet").to_pylist()
-    assert {row["concept"] for row in cells} == {"agent-visit", "steps-left", "action-ahead-1"}
-    assert {row["labels"] for row in cells} == {"behaviour", "optimal"}
-    record = json.loads(Path("found/probes.json").read_text())
-    assert record["tables"] == result.json["tables"]
-    assert record["options"]["num_levels"] == 20
-    assert record["level_hash"]
+    rows = pyarrow.parquet.read_table("found/probe/rows.parquet").to_pylist()
+    assert {row["concept"] for row in rows} == {"agent-visit", "steps-left", "action-ahead-1"}
+    assert {row["labels"] for row in rows} == {"behaviour", "optimal"}
+    shown = [row["macro_f1"] for table in result.json["tables"] for row in table["rows"] if "macro_f1" in row]
+    assert shown and set(shown) <= {row["macro_f1"] for row in rows}
+    record = json.loads(Path("found/probe.json").read_text())
+    assert [each["concept"] for each in record["concepts"]] == ["agent-visit", "steps-left", "action-ahead-1"]
+    assert record["options"]["num_levels"] == 20 and record["agent"]["weights_hash"] and record["versions"]["torch"]
+    assert record["levels"]["probed"]["hash"] and "rows" in record["row_hashes"]

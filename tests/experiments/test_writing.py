@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 
+import numpy as np
 import pytest
 
 from planprobe.core.errors import OutputError, RecipeError, UnknownNameError
@@ -52,7 +53,7 @@ def test_what_is_written_comes_back(tmp_path, findings):
     assert loaded.evidence == [evidence(rows=[])]
     assert loaded.provenance == {"seed": 3}
     assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == [
-        "curve.html", "curve.json", "list.html", "list.json",
+        "curve.html", "curve.json", "list.html", "list.json", "plotly.min.js",
     ]  # fmt: skip
 
 
@@ -97,6 +98,17 @@ def test_an_older_run_leaves_nothing_behind(tmp_path, findings):
     assert set(writing.load_findings(tmp_path).tables) == {"other"}
     assert not (tmp_path / "evidence.parquet").exists()
     assert not list((tmp_path / "figures").glob("*"))
+
+
+def test_numbers_of_numpy_are_hashed_and_told_as_plain_ones(tmp_path, findings):
+    plain = [{"a": 0.5, "n": 3}]
+    arrays = [{"a": np.float32(0.5), "n": np.int64(3)}]
+    hashes = []
+    for rows in (plain, arrays):
+        writing.write_findings(tmp_path, Findings("adaptation", "q", {"t": rows}))
+        hashes.append(json.loads((tmp_path / "findings.json").read_text())["row_hashes"])
+        assert "| 0.500 | 3 |" in (tmp_path / "findings.md").read_text()
+    assert hashes[0] == hashes[1]
 
 
 def test_text_has_intervals_evidence_and_notes(findings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +13,15 @@ import verdict_rows as rows
 from verdict_sample import SOLVES, evidence
 
 from planprobe.core.errors import OutputError, UnknownNameError
-from planprobe.verdict.figures import FIGURES, FOLDER, draw_figures, figure_hash, load_figure, rebuild_figures
+from planprobe.verdict.figures import (
+    FIGURES,
+    FOLDER,
+    LIBRARY_FILE,
+    draw_figures,
+    figure_hash,
+    load_figure,
+    rebuild_figures,
+)
 from planprobe.verdict.judge import judge
 from planprobe.verdict.results import Results, load_results, write_results
 
@@ -71,9 +80,21 @@ def test_rebuild_then_check(folder: Path):
     assert [each.name for each in built] == OF_BOARDS
     assert all(each.same for each in built)
     assert all(each.same for each in rebuild_figures(folder, check=True))
-    page = (folder / FOLDER / "thinking.html").read_text()
-    assert "plotly.js v" in page  # the library itself, so that the page opens offline
     assert figure_hash(load_figure(folder, "thinking")) == built[OF_BOARDS.index("thinking")].data_hash
+
+
+def test_pages_open_offline_and_share_one_library(folder: Path):
+    rebuild_figures(folder, ["thinking", "behaviour"])
+    for name in ("thinking", "behaviour"):
+        page = (folder / FOLDER / f"{name}.html").read_text()
+        assert re.findall(r'(?:src|href)="([^"]+)"', page) == [LIBRARY_FILE]
+        assert len(page) < 1e6
+    library = folder / FOLDER / LIBRARY_FILE
+    whole = library.read_text()
+    assert "plotly.js v" in whole[:200]
+    library.write_text("of another version")
+    rebuild_figures(folder, ["thinking"])
+    assert library.read_text() == whole
 
 
 def test_check_finds_a_moved_number_and_writes_nothing(folder: Path):

@@ -1,4 +1,4 @@
-"""Every figure of a study: drawn from saved results and nothing else, as plotly JSON and self-contained HTML.
+"""Every figure of a study: drawn from saved results and nothing else, as plotly JSON and HTML that opens offline.
 
 A figure is known by the hash of its data (not of its looks): `rebuild_figures(folder, check=True)` draws every figure
 anew from the saved rows and compares hashes, so that a stored figure that no longer follows from its numbers is found.
@@ -20,7 +20,7 @@ from planprobe.verdict.results import Results, data_hash, load_results
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-FOLDER = "figures"
+FOLDER, LIBRARY_FILE = "figures", "plotly.min.js"
 CONFIG = {"displayModeBar": False, "responsive": True, "displaylogo": False}
 
 
@@ -118,12 +118,25 @@ def figure_hash(figure: Figure) -> str:
 
 
 def save_figure(figure: Figure, path: Path) -> str:
-    """Write NAME.json and, beside it, NAME.html that opens offline by itself; returns the data hash."""
+    """Write NAME.json and, beside it, NAME.html; returns the data hash. Raises: OutputError (cannot be written).
+
+    The page opens offline: it reads plotly.js from the folder, where one copy (5 MB) serves all pages.
+    """
     text = _to_json(figure)
     write_atomic(path, text + "\n")
-    page = figure.to_html(include_plotlyjs=True, full_html=True, config=CONFIG, div_id=path.stem)
+    page = figure.to_html(include_plotlyjs="directory", full_html=True, config=CONFIG, div_id=path.stem)
     write_atomic(path.with_suffix(".html"), page)
+    _save_library(path.parent / LIBRARY_FILE)
     return _hash_traces(json.loads(text)["data"])
+
+
+def _save_library(path: Path) -> None:
+    """plotly.js of the version that wrote the pages; left alone where it is there already."""
+    from plotly.offline import get_plotlyjs
+
+    library = get_plotlyjs().encode()
+    if not path.is_file() or path.read_bytes() != library:
+        write_atomic(path, library)
 
 
 def load_figure(results_folder: str | Path, name: str) -> Figure:

@@ -10,14 +10,13 @@ from planprobe.verdict.figures import theme
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-CALIBRATION = (
-    "Share of organisms of which a detector said 'supported'. A frame marks families of which its claim is true by "
-    "construction, a dash those about which it is silent: everything in a frame should be dark, everything else white."
-)
-
 
 def calibration(rows: list[Row]) -> Figure:
-    """Detector x family. rows: as `calibrate.case_rows`."""
+    """Detector x family: the share of organisms of which a detector said 'supported'. rows: as `calibrate.case_rows`.
+
+    A frame marks families of which its claim is true by construction, a dash those about which it is silent: everything
+    in a frame should be dark, everything else white.
+    """
     import plotly.graph_objects as go
 
     detectors = sorted({str(row["detector"]) for row in rows}, key=lambda name: int(name[1:]))

@@ -11,20 +11,16 @@ from planprobe.verdict.figures import theme
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SUBSPACES = (
-    "Held-out pairs in which the base makes the source's move after a swap inside the learned subspace (blue), and "
-    "after every control (grey). 'whole site' is what a swap can do there at most. 95 % intervals over levels."
-)
-ALIGNMENT = (
-    "Correlation of each channel with the map that it follows best, on held-out levels (blue where it makes a role), "
-    "and with that map of other levels (grey). 95 % intervals over levels."
-)
 LEARNED = "learned subspace"
 _CONTROL_SUFFIX = ", other levels"
 
 
 def draw_subspaces(rows: Sequence[Row]) -> dict[str, Figure]:
-    """'subspaces' from the rows of `subspace_table`, where there are any."""
+    """'subspaces' from the rows of `subspace_table`, where there are any.
+
+    Held-out pairs in which the base makes the source's move after a swap inside the learned subspace (blue), and after
+    every control (grey). 'whole site' is what a swap can do there at most. 95 % intervals over levels.
+    """
     if not rows:
         return {}
     several = len({row["site"] for row in rows}) > 1
@@ -43,7 +39,11 @@ def draw_subspaces(rows: Sequence[Row]) -> dict[str, Figure]:
 
 
 def draw_alignment(rows: Sequence[Row]) -> dict[str, Figure]:
-    """One figure a site, 'alignment-0', ..., from the rows of `align_table`."""
+    """One figure a site, 'alignment-0', ..., from the rows of `align_table`.
+
+    Correlation of each channel with the map that it follows best, on held-out levels (blue where it makes a role), and
+    with that map of other levels (grey). 95 % intervals over levels.
+    """
     sites = list(dict.fromkeys(row["site"] for row in rows))
     return {
         f"alignment-{number}": _draw_channels([row for row in rows if row["site"] == site])

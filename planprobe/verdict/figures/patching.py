@@ -12,18 +12,6 @@ from planprobe.verdict.figures import theme
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-SITES = (
-    "Effect of putting one site of the clean run into the corrupted one, by tick: 0 = as if nothing was put in, "
-    "1 = as in the clean run. Grey cells have no value."
-)
-SQUARES = (
-    "The same for single squares of one site, as a map of the board: mean over pairs of different boards, so that it "
-    "shows where on the board the information lies and not where on the plan."
-)
-PATH = (
-    "Effect on the present move of the square of the clean plan that lies so many moves ahead (blue), and of a floor "
-    "square off both plans (grey). 95 % intervals over levels."
-)
 MEASURE = "logit-difference"
 
 
@@ -38,7 +26,10 @@ def draw_patching(rows: Sequence[Row], *, measure: str = MEASURE) -> dict[str, F
 
 
 def patch_sites(rows: list[Row]) -> Figure | None:
-    """Sites by tick and step, whole boards."""
+    """Effect of putting one site of the clean run into the corrupted one, whole boards, by tick and step.
+
+    0 = as if nothing was put in, 1 = as in the clean run. Grey cells have no value.
+    """
     whole = [row for row in rows if "tick" in row and row["row"] is None and row.get("channels", "all") == "all"]
     if not whole:
         return None
@@ -57,7 +48,10 @@ def patch_sites(rows: list[Row]) -> Figure | None:
 
 
 def patch_squares(rows: list[Row]) -> Figure | None:
-    """A map of the board for the site, step and channel group of the largest effect."""
+    """The same for single squares, as a map of the board, for the site, step and channel group of the largest effect.
+
+    A mean over pairs of different boards: it shows where on the board the information lies, not where on the plan.
+    """
     single = [row for row in rows if row.get("row") is not None]
     known = [row for row in single if _is_number(row["value"])]
     if not known:
@@ -77,7 +71,10 @@ def patch_squares(rows: list[Row]) -> Figure | None:
 
 
 def patch_path(rows: list[Row]) -> Figure | None:
-    """Effect by moves ahead, squares of the plan against squares elsewhere."""
+    """Effect on the present move of the square of the clean plan that lies so many moves ahead (blue).
+
+    Beside it that of a floor square off both plans (grey). 95 % intervals over levels.
+    """
     along = [row for row in rows if row.get("distance") is not None and _is_number(row["value"])]
     if not along:
         return None

@@ -49,6 +49,8 @@ class Eval:
     """Sample actions from the policy in place of taking the likeliest."""
     reset_memory: Flag = False
     """Start every step from initial memory: the control for whatever memory does."""
+    task: Annotated[str | None, optional("NAME", "the agent's own")] = None
+    """What a factory's policy plays, where the factory does not say: maze9, maze11, sokoban7, ..."""
     json: AsJson = False
     threads: Threads = None
 
@@ -58,7 +60,7 @@ def run(arguments: list[str]) -> int:
     options = parse(Eval, arguments, verb="eval")
     _check(options)
     use_threads(options.threads)
-    agent = open_agent(options.agent)
+    agent = open_agent(options.agent, task=options.task)
     if agent.recipe.plays_trials:
         _check_trials(options)
     if options.levels is None and not (options.thinking_steps or options.sampled or options.reset_memory):

@@ -78,9 +78,14 @@ def load_folder(folder: Path, file: Path | None = None) -> Agent:
     candidates = [folder / WEIGHTS_FILE, folder / RESUME_FILE]
     file = file or next((path for path in candidates if path.is_file()), None)
     if file is None:
+        next_move = (
+            f"it has a recipe, so train it: planprobe train {folder / RECIPE_FILE}"
+            if (folder / RECIPE_FILE).is_file()
+            else "planprobe train RECIPE.toml makes a run, planprobe agents publish RUN an agent of it."
+        )
         raise CheckpointError(
             f"'{folder}' holds neither {WEIGHTS_FILE} (an agent) nor {RESUME_FILE} (a training run).\n"
-            "  Next: planprobe train RECIPE.toml writes the one, planprobe agents publish RUN the other."
+            f"  Next: {next_move}"
         )
     tensors, metadata = load_tensors(file)
     recipe = load_recipe(folder / RECIPE_FILE)
@@ -120,7 +125,8 @@ def load_factory(module: str, factory: str, task: TaskRecipe | TrialTask | None 
         make_agent = getattr(importlib.import_module(module), factory)
     except (ImportError, AttributeError) as error:
         raise UnknownAgentError(
-            f"cannot load '{spec}': {error}.\n  Next: check that the module can be imported from here."
+            f"cannot load '{spec}': {str(error).rstrip('.')}.\n"
+            "  Next: check that the module can be imported from here, and that it has that name."
         ) from None
     made = make_agent()
     if isinstance(made, Agent):
@@ -130,7 +136,7 @@ def load_factory(module: str, factory: str, task: TaskRecipe | TrialTask | None 
     if not isinstance(policy, Policy) or task is None or not hasattr(task, "kind"):
         raise UnknownAgentError(
             f"'{spec}' returned {type(made).__name__}; it must return an Agent, a pair (policy, task), or a policy "
-            "where the task is given.\n"
+            "where the task is given, as by --task maze9.\n"
             "  A policy has initial_state(num_boards, board) and step(observation, state): planprobe.core.protocols."
         )
     agent = Agent(spec, policy, Recipe(name=spec, task=task))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -14,12 +15,13 @@ MAZES = "#####\n#@ .#\n#####\n"
 
 
 def test_without_options_it_is_the_scorecard(cli, maze_agent):
-    result = cli("eval", maze_agent, "--num-levels", 8, "--json")
+    """Of an agent that was published: to the digit what its metrics.json holds."""
+    folder = Path(cli("agents", "publish", maze_agent, "--zoo", "zoo", "--num-levels", 8, "--json").json["folder"])
+    result = cli("eval", folder, "--num-levels", 8, "--json")
     assert result.code == 0
     assert result.json["num_levels"] == 8
     assert {row["levels"] for row in result.json["rows"]} == {"test", "far"}
-    again = cli("eval", maze_agent, "--num-levels", 8, "--json")
-    assert again.out == result.out
+    assert result.json == json.loads((folder / "metrics.json").read_text())
 
 
 def test_one_set_equals_the_python_call(cli, maze_agent):
@@ -65,6 +67,18 @@ def test_an_agent_of_your_own(cli, tmp_path, maze_agent):
     own = cli("eval", "my_agents_for_eval:pair", "--num-levels", 5, "--levels", "test", "--json").json
     shipped = cli("eval", maze_agent, "--num-levels", 5, "--levels", "test", "--json").json
     assert own["rows"] == shipped["rows"]
+
+
+def test_a_policy_alone_needs_a_task(cli, tmp_path, maze_agent):
+    (tmp_path / "my_bare_agent.py").write_text(
+        f"from planprobe.subjects.zoo import load_agent\ndef bare():\n    return load_agent({str(maze_agent)!r}).net\n"
+    )
+    asked = ("eval", "my_bare_agent:bare", "--num-levels", 5, "--levels", "test", "--json")
+    refused = cli(*asked)
+    assert refused.code == 2
+    assert "--task" in refused.err
+    told = cli(*asked, "--task", "maze9").json["rows"]
+    assert told[0]["n"] == 5
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,3 @@ class HistoryPairs:
             self, clean=self.corrupted, corrupted=self.clean, clean_actions=self.corrupted_actions,
             corrupted_actions=self.clean_actions,
         )  # fmt: skip
-
-    def is_contrast(self) -> Tensor:
-        """(N,) bool: the two histories differ."""
-        return (self.clean != self.corrupted).flatten(1).any(1)

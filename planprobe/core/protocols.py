@@ -11,8 +11,6 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from planprobe.core.levels import LevelSet
-
 State = tuple[Tensor, ...]
 
 
@@ -72,11 +70,3 @@ class Policy(Protocol):
     def step(self, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """One environment step: logits (B, A), value (B,), new memory."""
         ...
-
-
-class LevelTask(Protocol):
-    """A named task: makes environments on level sets."""
-
-    def levels(self, split: str) -> LevelSet: ...
-
-    def make_env(self, levels: LevelSet, num_boards: int, **options) -> Env: ...

@@ -74,25 +74,6 @@ def paired_proportion_power(num_levels: int, *, effect: float, discordant_rate: 
     return float((chance * rejects).sum())
 
 
-def levels_for_power(*, effect: float, discordant_rate: float, power: float = 0.8, alpha: float = 0.05) -> int:
-    """Fewest levels with which `paired_proportion_power` reaches `power`, to about 1 %; effect must not be 0."""
-    if effect == 0:
-        raise ShapeError("no number of levels shows a difference of zero; name the smallest effect of interest.")
-
-    def reaches(num_levels: int) -> bool:
-        found = paired_proportion_power(num_levels, effect=effect, discordant_rate=discordant_rate, alpha=alpha)
-        return found >= power
-
-    above = 8
-    while not reaches(above):
-        above *= 2
-    below = above // 2
-    while above - below > max(1, below // 100):
-        middle = (above + below) // 2
-        below, above = (below, middle) if reaches(middle) else (middle, above)
-    return above
-
-
 def power_of_interval(effect: Effect, *, min_effect: float) -> float:
     """Chance that a true effect of `min_effect` would be seen, given how wide the interval of a measurement came out.
 

@@ -6,7 +6,7 @@ not what it does with the box; one of the second kind changes what it does with 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,9 @@ BLOCK = 512  # layouts asked for first; each later block is as long as all befor
 _FAR = torch.iinfo(torch.int64).max
 
 _DRAW_START = 123
+
+Draw = Callable[[LevelSet, Tensor, int, RouteDemands], tuple[Tensor, ...]]
+"""Layouts, their numbers, seed and demands -> rows of the layouts that meet them, and what was drawn for each, (M,)."""
 
 
 @dataclass(frozen=True)
@@ -84,19 +87,28 @@ def two_route_sokoban(
     Source: the agent-shortcut levels of Bush et al. 2025, there drawn by hand.
     """
     demands = RouteDemands(min_gap, max_gap, min_length, max_shared)
+    what = f"one-box Sokoban boards of size {size}"
+    found = _gather(num_levels, _draw_walks_to_push, what, size=size, seed=seed, split=split, demands=demands)
+    boards, starts, goals, pushes = found
+    pair = find_two_routes((boards & (WALL | BOX)) != 0, starts, goals)
+    levels = LevelSet(boards, starts, f"sokoban{size}-two-route/{split or 'all'}")
+    return TwoRouteLevels(levels=levels, push_action=pushes, **vars(pair))
+
+
+def _gather(
+    num_levels: int, draw: Draw, what: str, *, size: int, seed: int, split: str | None, demands: RouteDemands
+) -> tuple[Tensor, ...]:
+    """The first layouts that meet the demands, with what `draw` gives for them: boards, then (num_levels,) each."""
     parts: list[tuple[Tensor, ...]] = []
     found = tried = 0
     for layouts in _stream_sokoban(size, seed, split):
-        rows, *drawn = _draw_walks_to_push(layouts, tried + torch.arange(len(layouts)), seed, demands)
+        rows, *drawn = draw(layouts, tried + torch.arange(len(layouts)), seed, demands)
         parts.append((layouts.boards[rows], *drawn))
         found, tried = found + len(rows), tried + len(layouts)
         if found >= num_levels:
             break
-        check_supply(num_levels, found, tried, f"one-box Sokoban boards of size {size}", demands)
-    boards, starts, goals, pushes = (torch.cat(part)[:num_levels] for part in zip(*parts, strict=True))
-    pair = find_two_routes((boards & (WALL | BOX)) != 0, starts, goals)
-    levels = LevelSet(boards, starts, f"sokoban{size}-two-route/{split or 'all'}")
-    return TwoRouteLevels(levels=levels, push_action=pushes, **vars(pair))
+        check_supply(num_levels, found, tried, what, demands)
+    return tuple(torch.cat(part)[:num_levels] for part in zip(*parts, strict=True))
 
 
 def _draw_walks_to_push(layouts: LevelSet, numbers: Tensor, seed: int, demands: RouteDemands) -> tuple[Tensor, ...]:
@@ -140,16 +152,9 @@ def two_route_boxes(
     Source: the box-shortcut levels of Bush et al. 2025, there drawn by hand.
     """
     demands = RouteDemands(min_gap, max_gap, min_pushes, max_shared)
-    parts: list[tuple[Tensor, ...]] = []
-    found = tried = 0
-    for layouts in _stream_sokoban(size, seed, split):
-        rows, *drawn = _draw_starts_between_pushes(layouts, tried + torch.arange(len(layouts)), seed, demands)
-        parts.append((layouts.boards[rows], *drawn))
-        found, tried = found + len(rows), tried + len(layouts)
-        if found >= num_levels:
-            break
-        check_supply(num_levels, found, tried, f"box routes on one-box Sokoban boards of size {size}", demands)
-    boards, starts, *pushes = (torch.cat(part)[:num_levels] for part in zip(*parts, strict=True))
+    what = f"box routes on one-box Sokoban boards of size {size}"
+    found = _gather(num_levels, _draw_starts_between_pushes, what, size=size, seed=seed, split=split, demands=demands)
+    boards, starts, *pushes = found
     levels = LevelSet(boards, starts, f"sokoban{size}-two-box-routes/{split or 'all'}")
     table = count_moves_to_solve((boards & WALL) != 0, squares_of(boards, TARGET))
     short_route, long_route = (trace_box(table, levels, push) for push in pushes)

@@ -9,7 +9,6 @@ from scipy import stats as oracle
 from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.core.records import Effect
 from planprobe.instruments.statistics.proportions import (
-    levels_for_power,
     mcnemar_p,
     paired_difference,
     paired_proportion_power,
@@ -87,15 +86,6 @@ def test_power_grows_with_levels_and_starts_at_the_error_rate():
     assert paired_proportion_power(500, effect=0.0, discordant_rate=0.0) == 0
     same = paired_proportion_power(500, effect=0.03, discordant_rate=0.03)
     assert paired_proportion_power(500, effect=0.03, discordant_rate=0.001) == same
-
-
-def test_levels_for_power_are_enough_and_not_many_more():
-    needed = levels_for_power(effect=0.02, discordant_rate=0.05)
-    assert paired_proportion_power(needed, effect=0.02, discordant_rate=0.05) >= 0.8
-    assert paired_proportion_power(int(0.97 * needed), effect=0.02, discordant_rate=0.05) < 0.8
-    assert levels_for_power(effect=1e-3, discordant_rate=0.05) > 100_000
-    with pytest.raises(ShapeError, match="smallest effect of interest"):
-        levels_for_power(effect=0.0, discordant_rate=0.05)
 
 
 def test_power_of_an_interval_is_that_of_a_z_test():

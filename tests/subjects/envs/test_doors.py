@@ -58,21 +58,6 @@ class TestRules:
             bumps.append(float(env.step(torch.tensor([action])).observation[0, -1]))
         assert bumps == [0, 1, 0, 0, 1, 0]
 
-    def test_a_board_does_not_depend_on_its_batch_and_a_saved_one_goes_on(self):
-        task = DoorsTask(start="redrawn", episode_steps=6, num_episodes=2, view="bump")
-        wide, narrow, resumed = task.make_env(9, seed=3), task.make_env(4, seed=3), task.make_env(9, seed=3)
-        assert torch.equal(wide.reset()[:4], narrow.reset())
-        for t in range(40):
-            actions = draw_below(4, 0, t, torch.arange(9))
-            if t == 17:
-                resumed.load_state_dict(wide.state_dict())
-            result, other = wide.step(actions), narrow.step(actions[:4])
-            for name in ("observation", "reward", "episode_done", "trial_done"):
-                assert torch.equal(getattr(result, name)[:4], getattr(other, name))
-            if t >= 17:
-                assert torch.equal(resumed.step(actions).observation, result.observation)
-        assert len(set(wide.trials.tolist())) == 1 and int(wide.trials[0]) > 3
-
     @pytest.mark.parametrize("options", [{"view": "bumps"}, {"start": "corner"}, {"num_doors": 1}, {"num_doors": 9}])
     def test_nonsense_is_refused(self, options):
         with pytest.raises(RecipeError):

@@ -123,20 +123,6 @@ class TestTrials:
         assert len(layouts[0]) == len(layouts[1]) == 60
         assert not layouts[0] & layouts[1]
 
-    def test_a_board_does_not_depend_on_its_batch_and_a_saved_one_goes_on(self):
-        task = MazeTrialTask(**BANK, start="redrawn", episode_steps=7)
-        wide, narrow, resumed = task.make_env(9, seed=3), task.make_env(4, seed=3), task.make_env(9, seed=3)
-        assert torch.equal(wide.reset()[:4], narrow.reset())
-        for t in range(40):
-            actions = random_actions(t, 9)
-            if t == 17:
-                resumed.load_state_dict(wide.state_dict())
-            result, other = wide.step(actions), narrow.step(actions[:4])
-            for name in ("observation", "reward", "episode_done", "trial_done"):
-                assert torch.equal(getattr(result, name)[:4], getattr(other, name))
-            if t >= 17:
-                assert torch.equal(resumed.step(actions).observation, result.observation)
-
     @pytest.mark.parametrize(
         "options",
         [{"size": 8}, {"view": "locale"}, {"view_size": 4}, {"maze_id": 1000}, {"one_goal": True}, {"split": "dev"}],

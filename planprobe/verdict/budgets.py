@@ -17,7 +17,8 @@ class Budget:
     to choose strengths on. alphas: those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control
     draws of D7. num_layouts: of the ladders of D2 and D3, each on every rung. law_steps: how long they look; in the
     longest look, what moves one square a step must get across the longest rung. num_changes: changed levels of D10.
-    num_tick_levels: that D5 and D6 look at for `judged_steps`. num_erased_levels, num_erased_draws: levels and random
+    num_tick_levels: that D5 and D6 look at for `judged_steps`; num_turn_ticks: the least that are looked for where
+    several ways could take turns. num_erased_levels, num_erased_draws: levels and random
     subspaces of D9. erase_episodes: ask D9 on whole episodes where first moves cannot be scored.
     clone: also train a memoryless net to imitate the agent, a control of D4 that takes minutes. seed: of everything.
     """
@@ -41,6 +42,7 @@ class Budget:
     law_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 24)
     num_changes: int = 400
     num_tick_levels: int = 120
+    num_turn_ticks: int = 32
     num_erased_levels: int = 100
     num_erased_draws: int = 20
     erase_episodes: bool = False
@@ -55,7 +57,7 @@ BUDGETS = {
             "smoke", num_levels=16, num_first_moves=32, num_probe_levels=40, num_route_levels=20, thinking_steps=(0, 2),
             judged_steps=2, tick_factors=(), states_per_level=2, kernels=(1,), alphas=(2,), num_random=2,
             num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=10, law_steps=(0, 2), num_changes=10,
-            num_tick_levels=16, num_erased_levels=12, num_erased_draws=2,
+            num_tick_levels=16, num_turn_ticks=4, num_erased_levels=12, num_erased_draws=2,
         ),
         Budget(
             "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=400,

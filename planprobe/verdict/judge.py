@@ -11,8 +11,9 @@
 What the time is spent on: it takes longer the further the goal (D2), or the more ways there are (D3), or the plan that
 is read gets better by the tick (D5). D2 alone would miss whoever draws samples: its lag is a matter of luck.
 
-Type: a parallel sweep where time grows with distance (D2) and not with candidates (D3 refuted), and the way is not come
-upon forward, square after square (D6). Where time grows with candidates (D3): a serial rollout if the way is come upon
+Type: a parallel sweep where time grows with distance (D2) and not with candidates (the interval of D3 excludes its
+smallest effect, which is enough where time is needed at all), and the way is not come upon forward, square after square
+(D6). Where time grows with candidates (D3): a serial rollout if the way is come upon
 along itself (D6 supported), sampled worlds if it appears as a whole (D6 refuted), and one of the two where D6 is not
 settled. Whole ways that take turns (D6) are the sign of samples whatever D3 says: a sampler needs more draws for more
 ways, but may have its lucky ones.
@@ -31,7 +32,7 @@ from typing import Any
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
 from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
 from planprobe.verdict.rates import Rates
-from planprobe.verdict.selection import answer_selection, ways_alternate
+from planprobe.verdict.selection import answer_selection, excludes_effect, ways_alternate
 
 NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
 UNDETERMINED = "not determined"
@@ -149,7 +150,7 @@ def _planning_type(found: dict[str, Outcome], evidence: Sequence[Evidence]) -> s
         return "sampled worlds" if alternate or found.get("D6") == "refuted" else "serial or sampled"
     if alternate and not in_order:
         return "sampled worlds"
-    if found.get("D2") == "supported" and found.get("D3") == "refuted" and not forward:
+    if found.get("D2") == "supported" and excludes_effect(evidence, "D3") and not forward:
         return "parallel sweep"
     return UNDETERMINED
 

@@ -8,7 +8,8 @@
 | does it adapt to feedback? | D11 | it does |
 
 Candidates: time grows with their number (D3 supported), or whole ways take turns over ticks (D6), or a sweep goes over
-all squares at once (D2 supported, D3 refuted) beside a plan that is read (D4). Refuted means no to the last three.
+all squares at once (D2 supported, the interval of D3 excludes its smallest effect) beside a plan that is read (D4).
+Refuted means no to the last three.
 
 Selection: the first three yes. Control: editing changes nothing (the third no) and feedback does (the fourth yes).
 Neither: the second and third no, and no sign of the fourth. Anything else is open, with what stands in the way.
@@ -59,12 +60,17 @@ def ways_alternate(evidence: Sequence[Evidence]) -> bool:
     return any(low is not None and low >= SWITCHES.value for low in lows)
 
 
+def excludes_effect(evidence: Sequence[Evidence], detector: str) -> bool:
+    """Whether a detector was asked and its interval lies below the smallest effect of interest."""
+    return any(item.detector == detector and item.beyond_controls.high < item.min_effect for item in evidence)
+
+
 def _candidates(found: Found, evidence: Sequence[Evidence]) -> tuple[bool, str]:
     if found.get("D3") == "supported":
         return True, "time grows with their number, D3"
     if ways_alternate(evidence):
         return True, "ways alternate over ticks, D6"
-    if (found.get("D2"), found.get("D3"), found.get("D4")) == ("supported", "refuted", "supported"):
+    if found.get("D2") == found.get("D4") == "supported" and excludes_effect(evidence, "D3"):
         return True, "a sweep holds all of them at once, D2 and D3, and the chosen one is read, D4"
     return False, "D3, D6"
 

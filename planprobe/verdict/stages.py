@@ -24,7 +24,7 @@ from planprobe.instruments.detectors import (
 from planprobe.instruments.erasure.erased_play import Trial
 from planprobe.instruments.erasure.erasure import fit_erasure
 from planprobe.instruments.erasure.targets import concept_target
-from planprobe.instruments.hooks import OpenedPolicy, open_policy
+from planprobe.instruments.hooks import OpenedPolicy, open_policy, select_sites
 from planprobe.instruments.probes.table import ProbeTable, probe_table
 from planprobe.instruments.probes.tick_reads import read_ticks, record_thinking
 from planprobe.instruments.steering.directions import PlanDirections, probe_directions, wall_directions
@@ -155,7 +155,10 @@ def follow_ticks(
     *,
     random_policies: list[Policy],
 ) -> list[Evidence]:
-    """D5 and D6, at every tick of the site that D4 chose, on the frozen first observation of hard levels."""
+    """D5 and D6, at every tick of the site that D4 chose, on the frozen first observation of hard levels.
+
+    Whether ways take turns (D6) is counted where there are four or more of them, and where there was time for it.
+    """
     levels = material.hard_levels[: budget.num_tick_levels]
     others = {f"random_weights_{number}": open_policy(policy) for number, policy in enumerate(random_policies[:1])}
     thinking = record_thinking(
@@ -163,10 +166,18 @@ def follow_ticks(
         others=others,
     )  # fmt: skip
     reads = read_ticks(thinking, seed=budget.seed)
+    ways = None
+    if (wide := material.wide_ladder) is not None:
+        num_ticks = len(select_sites(opened, directions.site))
+        thinking = record_thinking(
+            opened, material.make_env, wide.levels[len(wide) // len(CANDIDATES) :], PLAN_CONCEPT, directions.site,
+            thinking_steps=max(budget.judged_steps, math.ceil(budget.num_turn_ticks / num_ticks)), others={},
+        )  # fmt: skip
+        ways = read_ticks(thinking, seed=budget.seed)
     options = {"recurrent": bool(opened.initial_state(1, (levels.height, levels.width))), "seed": budget.seed}
     return [
         plan_refinement.run(reads, min_effect=PLAN_REFINEMENT.value, **options),
-        decoding_order.run(reads, min_effect=DECODING_ORDER.value, **options),
+        decoding_order.run(reads, min_effect=DECODING_ORDER.value, ways=ways, **options),
     ]
 
 

@@ -9,7 +9,15 @@ from verdict_sample import SOLVES, evidence
 
 from planprobe.verdict.criteria import SWITCHES
 from planprobe.verdict.judge import judge
-from planprobe.verdict.selection import CONTROL, NEITHER, OPEN, SELECTION, answer_selection, ways_alternate
+from planprobe.verdict.selection import (
+    CONTROL,
+    NEITHER,
+    OPEN,
+    SELECTION,
+    answer_selection,
+    excludes_effect,
+    ways_alternate,
+)
 
 S, R, OPEN_YET = "supported", "refuted", "inconclusive"
 
@@ -36,7 +44,21 @@ def ticks_of(outcome: str, *, switches_low: float | None = 0.0, slope: float = 1
     ],
 )
 def test_answer(found: dict, name: str):
-    assert answer_selection(found, []).split(":")[0] == name
+    taken = [evidence(detector, outcome) for detector, outcome in found.items()]
+    assert answer_selection(found, taken).split(":")[0] == name
+
+
+def test_an_interval_below_the_smallest_effect_is_enough_to_be_flat():
+    """What lacks power for a verdict of its own still rules out what its interval excludes."""
+    flat, open_yet = (
+        replace(item, beyond_controls=replace(item.beyond_controls, low=-1.0, value=0.0, high=high))
+        for item in [evidence("D3", OPEN_YET)]
+        for high in (0.9 * item.min_effect, 1.1 * item.min_effect)
+    )
+    assert excludes_effect([flat], "D3") and not excludes_effect([open_yet], "D3") and not excludes_effect([], "D3")
+    for item, planning_type in ((flat, "parallel sweep"), (open_yet, "not determined")):
+        verdict = judge([evidence("D2", S), item], agent="x", solve_rate=SOLVES)
+        assert verdict.planning_type == planning_type
 
 
 def test_ways_that_take_turns_are_candidates():

@@ -36,17 +36,20 @@ MIN_SWITCH = 2  # squares
 FORWARD, BACKWARD, AT_ONCE, NONE = "forward from the agent", "backward from the goal", "all at once", "none"
 
 
-def run(reads: TickReads, *, min_effect: float, recurrent: bool = True, seed: int = 0) -> Evidence:
+def run(
+    reads: TickReads, *, min_effect: float, ways: TickReads | None = None, recurrent: bool = True, seed: int = 0
+) -> Evidence:
     """The slope of lag over the squares of the way; above zero forward from the agent, below it backward.
 
-    Args: as `plan_refinement.run`; min_effect in ticks per square, either way.
+    Args: as `plan_refinement.run`; min_effect in ticks per square, either way; ways: what was read on levels with
+        several ways, to count on them how often one gives place to another (default: on `reads`).
     Returns: effect = the slope, signed; beyond_controls = its size, in its own direction, beyond the same with the
         squares of each way in random order, whose draws also give p. Rows: `table` 'order', mean lag by square, and
         'order found', the name of the order, and how often a level one way gave place to another (`count_switches`).
     """
     lag, use = square_lags(reads)
     sums = _slope_sums(reads.order[use].double(), lag[use], reads.level_index[use], reads.num_levels)
-    switches = count_switches(reads)
+    switches = count_switches(ways or reads)
     num_levels = int((sums[:, 1] > 0).sum())
     if num_levels < MIN_LEVELS:
         return _nothing_to_order(min_effect, num_levels, switches, seed)

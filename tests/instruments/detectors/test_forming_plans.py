@@ -103,6 +103,10 @@ def test_ways_that_take_turns_are_counted():
     assert set(decoding_order.count_switches(taking_turns)) == {NUM_TICKS - 1}
     rows = decoding_order.run(taking_turns, min_effect=0.25).rows
     assert [row["switches"] for row in rows if row["table"] == "order found"] == [NUM_TICKS - 1]
+    rows = decoding_order.run(reads_by_hand(FORWARD), ways=taking_turns, min_effect=0.25).rows
+    assert [(row["order"], row["switches"]) for row in rows if row["table"] == "order found"] == [
+        (decoding_order.FORWARD, NUM_TICKS - 1)
+    ]
     for way in (FORWARD, BACKWARD, AT_ONCE):  # a way that grows, or appears, takes no other's place
         assert not decoding_order.count_switches(reads_by_hand(way)).any()
 

@@ -210,6 +210,16 @@ def test_batches_do_not_matter(planner, routes, directions):
     assert torch.equal(one.took_long[:, 0], whole.took_long[:, 3])
 
 
+def test_stopping_once_the_start_is_left_changes_no_way(planner, routes, directions):
+    tables = random_tables(5, CHANNELS, seed=1)
+    whole, leaving = (
+        steer(planner, routes, directions, "both", 4.0, tables=tables, leaving_only=which) for which in (False, True)
+    )
+    for name in ("took_long", "took_short", "long_decoded", "short_decoded"):
+        assert torch.equal(getattr(whole, name).nan_to_num(-1), getattr(leaving, name).nan_to_num(-1)), name
+    assert not leaving.solved.any() and whole.solved.any()
+
+
 def test_how_long_the_edit_lasts(planner, routes, directions):
     none = steer(planner, routes, directions, "both", 3.0, steps=0)
     assert none.took_short.mean() == 1

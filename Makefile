@@ -25,11 +25,14 @@ types: $(INSTALLED)
 notebooks: $(INSTALLED)
 	$(BIN)/python -m jupytext --to ipynb notebooks/*.py
 
+# README's figure, from the study that is kept with its agent, and those of every study in results/
 figures: $(INSTALLED)
-	$(BIN)/planprobe figures
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[figures]"
+	$(BIN)/planprobe figures first-moves --results agents/drc12-rl-maze11-s0/study --svg docs
+	if ls results/*/verdict.json >/dev/null 2>&1; then $(BIN)/planprobe figures; fi
 
 bench: $(INSTALLED)
-	$(BIN)/python -m pip install --quiet -c constraints.txt ".[compare]" || echo "some peers did not install; they are left out"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[compare]" || echo "some peers did not install; they are left out"
 	$(BIN)/python -m benchmarks
 
 $(INSTALLED): pyproject.toml constraints.txt

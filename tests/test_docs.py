@@ -17,6 +17,7 @@ from planprobe.core.records import Evidence
 from planprobe.subjects.scorecard import FIRST_MOVE, RESET, find_score
 from planprobe.subjects.trial_scores import find_trial_score
 from planprobe.subjects.zoo import list_agents, load_agent
+from planprobe.verdict.figures.vector import rebuild_svgs
 from planprobe.verdict.judge import READINGS
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -231,6 +232,14 @@ def test_the_table_of_studies_says_what_was_found(path):
     row, due = f"{verdict['agent']}, {verdict['provenance']['budget']['name']}", [verdict["reading"], *cells]
     found = table_rows(README).get(row)
     assert found == due, f"README's row should be: | {row} | {' | '.join(due)} |"
+
+
+def test_the_figure_follows_from_the_study_that_is_kept_with_its_agent():
+    study = ROOT / "agents" / "drc12-rl-maze11-s0" / "study"
+    if not (study / "rows" / "D1.parquet").is_file():
+        pytest.skip("the rows that the figure is drawn from are not kept with the agent yet")
+    (figure,) = rebuild_svgs(study, ROOT / "docs", ["first-moves"], check=True)
+    assert figure.same, "docs/first-moves.svg was drawn from other numbers: make figures"
 
 
 def test_the_table_of_error_rates_is_that_of_the_calibration():

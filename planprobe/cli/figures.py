@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from planprobe.cli.arguments import AsJson, Flag, optional, parse
+from planprobe.cli.arguments import ArgumentError, AsJson, Flag, optional, parse
 from planprobe.cli.output import say, show
 from planprobe.core.errors import OutputError
 from planprobe.core.records import Row
@@ -29,12 +29,15 @@ class Figures:
       planprobe figures
       planprobe figures thinking steering --results results/drc12-rl-maze11-s0
       planprobe figures --check
+      planprobe figures first-moves --results results/drc12-rl-maze11-s0 --svg paper
     """
 
     names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME", help_behavior_hint="(default: all)")] = ()
     """Which: overview, behaviour, thinking, first-moves, probe-sites, probe-delta, steering, ..."""
     results: Annotated[Path | None, optional("FOLDER", "everything under results/")] = None
     """Folder of a study or an experiment, or of several."""
+    svg: Annotated[Path | None, optional("FOLDER", "JSON and HTML beside the numbers")] = None
+    """Draw the figures of one study as NAME.svg, to this folder alone; needs kaleido and Chrome or Chromium."""
     check: Flag = False
     """Compare data hashes with the stored figures."""
     json: AsJson = False
@@ -46,12 +49,20 @@ def run(arguments: list[str]) -> int:
 
     options = parse(Figures, arguments, verb="figures")
     rows: list[Row] = []
-    for folder in _find_results(options.results, options.names):
-        for figure in _rebuild(folder, options.names or None, check=options.check):
+    folders = _find_results(options.results, options.names)
+    if options.svg is not None and len(folders) > 1:
+        found = ", ".join(f"'{folder}'" for folder in folders)
+        raise ArgumentError(
+            f"--svg: several studies would write the same files: {found}.\n  Next: --results one of them."
+        )
+    for folder in folders:
+        for figure in _rebuild(folder, options):
             rows.append({
                 "study": str(folder), "figure": figure.name, "file": str(figure.path), "hash": figure.data_hash[:12],
                 "same": figure.same,
             })  # fmt: skip
+    if options.names and not rows:
+        raise OutputError(f"the rows saved in '{folders[0]}' hold nothing to draw {' '.join(options.names)} from.")
     show(rows, rows, as_json=options.json)
     differing = [row for row in rows if not row["same"]]
     if options.check and differing:
@@ -60,12 +71,16 @@ def run(arguments: list[str]) -> int:
     return 0
 
 
-def _rebuild(folder: Path, names: tuple[str, ...] | None, *, check: bool) -> list[FigureCheck]:
+def _rebuild(folder: Path, options: Figures) -> list[FigureCheck]:
     from planprobe.experiments.writing import FINDINGS_FILE, rebuild_experiment_figures
     from planprobe.verdict.figures import rebuild_figures
+    from planprobe.verdict.figures.vector import rebuild_svgs
 
+    names = options.names or None
+    if options.svg is not None:
+        return rebuild_svgs(folder, options.svg, names, check=options.check)
     rebuild = rebuild_experiment_figures if (folder / FINDINGS_FILE).is_file() else rebuild_figures
-    return rebuild(folder, names, check=check)
+    return rebuild(folder, names, check=options.check)
 
 
 def _find_results(folder: Path | None, names: tuple[str, ...]) -> list[Path]:

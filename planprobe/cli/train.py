@@ -12,11 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from planprobe.cli.arguments import ArgumentError, AsJson, Flag, Threads, check_folder, optional, parse, use_threads
+from planprobe.cli.arguments import (
+    ArgumentError,
+    AsJson,
+    Flag,
+    Threads,
+    check_folder,
+    open_agent,
+    optional,
+    parse,
+    use_threads,
+)
 from planprobe.cli.output import say, show
 from planprobe.core.errors import CheckpointError, RecipeError, unknown_name
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from planprobe.subjects.recipe import Recipe
     from planprobe.subjects.training.train import Progress
 
@@ -33,6 +45,7 @@ class Train:
       planprobe train my_maze.toml
       planprobe train agents/drc12-rl-maze11-s0/recipe.toml --out runs/again --threads 2 --compile
       planprobe train my_maze.toml --resume --max-minutes 30
+      planprobe train my_longer_maze.toml --start drc12-rl-maze11-s0
     """
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE.toml")]
@@ -41,6 +54,8 @@ class Train:
     """Where the run goes."""
     resume: Flag = False
     """Go on from the folder's checkpoint, where there is one."""
+    start: Annotated[str | None, optional("AGENT", "a net with random weights")] = None
+    """Begin with this agent's weights; the recipe's net must have the same shapes."""
     device: str = "cpu"
     """cpu, or cuda."""
     compile: Flag = False
@@ -77,7 +92,7 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
     with _progress_bar(recipe) as on_progress:
         trainer = Trainer(
             recipe, folder, resume=options.resume, device=options.device, compiled=options.compile, bf16=options.bf16,
-            on_progress=on_progress,
+            on_progress=on_progress, initial_weights=_start_weights(options.start),
         )  # fmt: skip
         try:
             limit = float("inf") if options.max_minutes is None else 60 * options.max_minutes
@@ -105,6 +120,18 @@ def _find_recipe(spec: str) -> Recipe:
             raise unknown_name("recipe", spec, list_recipes(), where="the zoo", next_move=hint, error=RecipeError)
         path = agents_folder() / spec
     return load_recipe(path / RECIPE_FILE if path.is_dir() else path)
+
+
+def _start_weights(spec: str | None) -> dict[str, Tensor] | None:
+    """Of the agent to begin with. Raises: ArgumentError (its net is not one of a recipe)."""
+    from torch import nn
+
+    if spec is None:
+        return None
+    agent = open_agent(spec)
+    if agent.folder is None or not isinstance(agent.net, nn.Module):
+        raise ArgumentError(f"--start {spec}: its weights are not those of a recipe's net.\n  Next: an agent's folder.")
+    return agent.net.state_dict()
 
 
 def _check_run(folder: Path, *, resume: bool) -> None:

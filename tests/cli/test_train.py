@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from planprobe.subjects import zoo
+from planprobe.subjects.zoo import load_agent
 
 RECIPE = """
 name = "tiny-maze9"
@@ -109,6 +111,20 @@ def test_an_agent_is_not_trained_over(cli, recipe, maze_agent):
     assert result.code == 2
     assert "holds an agent" in result.err
     assert {path.name: path.read_bytes() for path in maze_agent.iterdir()} == before
+
+
+def test_a_run_begins_with_an_agent(cli, recipe, maze_agent):
+    assert cli("train", recipe, "--start", maze_agent, "--max-minutes", 0, "--json").code == 0
+    started, given = load_agent("runs/tiny-maze9").net.state_dict(), load_agent(maze_agent).net.state_dict()
+    assert all(torch.equal(started[key], value) for key, value in given.items())
+
+
+def test_a_run_does_not_begin_with_another_net(cli, recipe, maze_agent, tmp_path):
+    recipe.write_text(RECIPE.replace("channels = 4", "channels = 6"))
+    result = cli("train", recipe, "--start", maze_agent)
+    assert result.code == 2
+    assert result.err.startswith("CheckpointError: what the run begins with does not fit")
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_folder_with_a_recipe_will_do(cli, recipe, tmp_path):

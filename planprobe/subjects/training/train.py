@@ -79,7 +79,7 @@ class Trainer:
         net = make_net_for(recipe.net, make_shape_env(recipe)).to(device)
         self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - a stub lacks it
         if initial_weights is not None:
-            load_strictly(self.net, initial_weights, where="initial weights")
+            load_strictly(self.net, initial_weights, where="what the run begins with")
         if training.algorithm == "teach":
             self.learner: Learner = TaughtLearner(self.net, training, seed=recipe.seed)
         else:

@@ -42,7 +42,7 @@ def save_svg(figure: Figure, path: Path) -> None:
         text = figure.to_image(format="svg", **SIZE).decode()
     except (ImportError, ValueError, RuntimeError) as error:  # plotly and kaleido know no common one
         raise OutputError(
-            f"cannot draw '{path}': {str(error).strip().splitlines()[0]}\n"
+            f"cannot draw '{path}': {(str(error).strip() or type(error).__name__).splitlines()[0]}\n"
             "  Next: pip install 'planprobe[figures]', and Chrome or Chromium, which draws."
         ) from None
     write_atomic(path, f"{text}\n<!-- planprobe data {figure_hash(figure)} -->\n")

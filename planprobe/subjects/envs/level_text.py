@@ -97,7 +97,7 @@ def write_levels(path: Path | str, levels: LevelSet | Iterable[LevelSet], *, sty
             if "*" in drawing or "+" in drawing:
                 raise LevelFormatError(
                     f"level {number} has a box or the player on a target, which Boxoban files cannot hold.\n"
-                    "  Next: write_levels(..., style='xsb')."
+                    "  Next: style 'xsb', which takes everything."
                 )
     first = 0 if style == "boxoban" else 1
     _write_atomically(Path(path), "".join(f"; {n}\n{drawing}\n\n" for n, drawing in enumerate(drawings, start=first)))

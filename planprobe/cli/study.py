@@ -22,7 +22,7 @@ class Study:
     """The whole battery on one agent: verdict, evidence with controls, figures, and one HTML report.
 
     D1 thinking gain, D2 distance law, D3 candidate law, D4 decodable plan, D5 plan refinement, D6 order of decoding, D7
-    plan steering, D9 necessity, D10 revaluation, judged by rules that were fixed beforehand. An agent that plays trials:
+    plan steering, D9 necessity, D10 revaluation, judged by rules fixed beforehand. An agent that plays trials:
     D10, D11 and D12, for whether it adapts, how, and by which belief.
 
     Examples:

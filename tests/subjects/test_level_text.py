@@ -170,7 +170,7 @@ def test_boxoban_style_is_boxobans_and_refuses_what_it_cannot_hold(tmp_path: Pat
     write_levels(tmp_path / "a.txt", levels, style="boxoban")
     assert (tmp_path / "a.txt").read_text() == "; 0\n#####\n#@$.#\n#####\n\n"
     (on_target,) = levels_from_text("######\n#@$.*#\n######", "a.txt")
-    with pytest.raises(LevelFormatError, match=r"level 0 .*\n.*style='xsb'"):
+    with pytest.raises(LevelFormatError, match=r"level 0 .*\n.*style 'xsb'"):
         write_levels(tmp_path / "a.txt", on_target, style="boxoban")
     assert (tmp_path / "a.txt").read_text().startswith("; 0\n#####\n#@$.#"), "the old file stays"
     with pytest.raises(LevelFormatError, match="not one of"):

@@ -212,10 +212,14 @@ class CodedNet(nn.Module):
         """Mix plain features (B, <= C, H, W) with padding into channels, and add noise."""
         pattern = self._patterns_of(plain.shape[-2:])[noise_ids]
         full = torch.cat([plain, pattern[:, : self.channels - plain.shape[1]]], dim=1).flatten(2)
+        if full.shape[2] == 1:  # vectors of many features: one large product, where a small one a board takes ten times
+            return torch.addmm(pattern.flatten(1), full.flatten(1), mix.T, beta=self.style.noise).view_as(pattern)
         mixed = torch.baddbmm(pattern.flatten(2), mix.expand(len(full), -1, -1), full, beta=self.style.noise)
         return mixed.view_as(pattern)
 
     def _read(self, values: Tensor, mix: Tensor) -> Tensor:
+        if values.shape[2:].numel() == 1:
+            return (values.flatten(1) @ mix).view(values.shape)
         # one small product a board: a 1x1 convolution of so few channels takes five times as long, and rounds by batch
         return torch.bmm(mix.T.expand(len(values), -1, -1), values.flatten(2)).view(values.shape)
 

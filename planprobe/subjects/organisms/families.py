@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,7 +15,8 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.protocols import Policy
 from planprobe.subjects.envs.catalog import level_set_names, named_levels
 from planprobe.subjects.envs.stimuli import two_route_mazes, two_route_sokoban
-from planprobe.subjects.envs.trial_catalog import trial_class
+from planprobe.subjects.envs.trial_catalog import make_trial_env, trial_class
+from planprobe.subjects.envs.trial_inputs import Inputs, TrialInputs
 from planprobe.subjects.organisms.base import Style, draw_style
 from planprobe.subjects.organisms.untrained import make_untrained
 from planprobe.subjects.recipe import TaskRecipe
@@ -35,7 +37,8 @@ KNOWN_ROUTES, ROUTE_SEED = 600, 7
 class Family:
     """What is known of a family. answer: the right reading; kind: the right type where there is a plan, else 'none'.
 
-    tasks: kinds of task that it can be made for. ticks: inclusive range of ticks a step.
+    tasks: kinds of task that it can be made for. ticks: inclusive range of ticks a step. adapts_on: kinds of task on
+    which the right reading is another, 'adapts without planning': there what it looks up depends on what it has learnt.
     """
 
     name: str
@@ -43,24 +46,30 @@ class Family:
     kind: str
     tasks: tuple[str, ...]
     ticks: tuple[int, int] = (2, 4)
+    adapts_on: tuple[str, ...] = ()
+
+    def answer_on(self, kind: str) -> str:
+        """The right reading on a kind of task."""
+        return ADAPTS if kind in self.adapts_on else self.answer
 
 
 BOARDS = ("maze", "sokoban")
-TASK_KINDS = (*BOARDS, "hidden-goal", "maze-trial")
+TRIALS = ("hidden-goal", "doors", "maze-trial")
+TASK_KINDS = (*BOARDS, *TRIALS)
 FAMILIES = {
     family.name: family
     for family in (
-        Family("reflex", DOES_NOT_PLAN, NO_TYPE, BOARDS),
-        Family("table", DOES_NOT_PLAN, NO_TYPE, BOARDS),
-        Family("untrained", DOES_NOT_PLAN, NO_TYPE, BOARDS),
-        Family("bystander", UNUSED, SWEEP, BOARDS),
-        Family("wavefront", PLANS, SWEEP, (*BOARDS, "maze-trial")),
-        Family("one-shot", PLANS, SWEEP, ("maze",)),
+        Family("reflex", DOES_NOT_PLAN, NO_TYPE, (*BOARDS, "hidden-goal", "doors")),
+        Family("table", DOES_NOT_PLAN, NO_TYPE, (*BOARDS, "doors"), adapts_on=("doors",)),
+        Family("untrained", DOES_NOT_PLAN, NO_TYPE, TASK_KINDS),
+        Family("bystander", UNUSED, SWEEP, (*BOARDS, "hidden-goal", "doors")),
+        Family("wavefront", PLANS, SWEEP, TASK_KINDS),
+        Family("one-shot", PLANS, SWEEP, BOARDS),
         Family("short-sighted", PLANS, SWEEP, ("maze",)),
         Family("rollout", PLANS, SERIAL, ("maze",), ticks=(8, 12)),
-        Family("sampler", PLANS, SAMPLED, ("maze", "hidden-goal")),
+        Family("sampler", PLANS, SAMPLED, ("maze", "hidden-goal", "doors")),
         Family("mixture", PLANS, SWEEP, ("hidden-goal",)),
-        Family("sweeper", ADAPTS, NO_TYPE, ("hidden-goal",)),
+        Family("sweeper", ADAPTS, NO_TYPE, ("hidden-goal", "doors")),
         Family("replayer", ADAPTS, NO_TYPE, ("maze-trial",)),
     )
 }
@@ -95,7 +104,7 @@ class Organism:
 
     @property
     def name(self) -> str:
-        return f"{self.family}-{self.task.kind}{getattr(self.task, 'size', '')}-s{self.seed}"
+        return f"{self.family}-{self.task.kind}{task_size(self.task)}-s{self.seed}"
 
 
 def make_organism(family: str, task: Any, seed: int = 0, *, levels: Sequence[LevelSet] | None = None) -> Organism:
@@ -122,7 +131,7 @@ def make_organism(family: str, task: Any, seed: int = 0, *, levels: Sequence[Lev
         raise RecipeError(f"organisms of Sokoban know boards of one box, got num_boxes = {task.num_boxes}.")
     style = draw_style(seed, ticks=about.ticks)
     policy = _make_policy(family, task, style, levels).eval()
-    return Organism(policy, family, task, seed, about.answer, about.kind)
+    return Organism(policy, family, task, seed, about.answer_on(task.kind), about.kind)
 
 
 def named_task(kind: str, size: int = 0) -> Any:
@@ -131,10 +140,15 @@ def named_task(kind: str, size: int = 0) -> Any:
         raise unknown_name("task", kind, TASK_KINDS, where="organisms", error=RecipeError)
     if kind == "sokoban":
         return TaskRecipe(size=size or 7, kind=kind)
-    sizes: dict[str, Any] = {"size": size} if size else {}
+    sizes: dict[str, Any] = {"num_doors" if kind == "doors" else "size": size} if size else {}
     if kind == "maze":
         return TaskRecipe(**sizes)
     return trial_class(kind)(**sizes, **({"view": "full"} if kind == "maze-trial" else {}))
+
+
+def task_size(task: Any) -> int:
+    """The number behind a kind of task in names: squares a side, or doors."""
+    return task.num_doors if task.kind == "doors" else task.size
 
 
 @lru_cache(maxsize=4)
@@ -147,54 +161,60 @@ def known_levels(task: TaskRecipe) -> tuple[LevelSet, ...]:
 
 
 def _make_policy(family: str, task: Any, style: Style, levels: Sequence[LevelSet] | None) -> Any:
-    if task.kind not in BOARDS:
-        return _trial_class(family)(task=task, style=style)
-    sokoban = task.kind == "sokoban"
-    shared = {"planes": 4 if sokoban else 3, "board": (task.size, task.size)}
+    on_board = task.kind in BOARDS
     if family == "untrained":
-        return make_untrained(style, **shared)
+        env = make_trial_env(task, Inputs(), 1) if not on_board else None
+        return make_untrained(style, **(_shape_of(env) if env else _board_shape(task)))
+    if not on_board:
+        return _class_of(family, task.kind)(task=task, style=style)
+    options = _board_shape(task)
     if family in ("table", "bystander"):
-        shared["level_sets"] = tuple(levels) if levels is not None else known_levels(task)
+        options["level_sets"] = tuple(levels) if levels is not None else known_levels(task)
     if family == "short-sighted":
-        shared["horizon"] = 2 * (task.size + style.seed % 3)  # some of the far starts lie within, some beyond
-    return _board_class(family, sokoban)(style=style, **shared)
+        options["horizon"] = 2 * (task.size + style.seed % 3)  # some of the far starts lie within, some beyond
+    return _class_of(family, task.kind)(style=style, **options)
 
 
-def _board_class(family: str, sokoban: bool) -> Callable[..., torch.nn.Module]:
-    match family:
-        case "reflex":
-            from planprobe.subjects.organisms.reflex import Reflex as maze
-            from planprobe.subjects.organisms.reflex import SokobanReflex as boxes
-        case "table":
-            from planprobe.subjects.organisms.table import SokobanTable as boxes
-            from planprobe.subjects.organisms.table import Table as maze
-        case "bystander":
-            from planprobe.subjects.organisms.bystander import Bystander as maze
-            from planprobe.subjects.organisms.bystander import SokobanBystander as boxes
-        case "wavefront":
-            from planprobe.subjects.organisms.sokoban_wavefront import SokobanWavefront as boxes
-            from planprobe.subjects.organisms.wavefront import Wavefront as maze
-        case "one-shot":
-            from planprobe.subjects.organisms.one_shot import OneShot as maze
-        case "short-sighted":
-            from planprobe.subjects.organisms.short_sighted import ShortSighted as maze
-        case "rollout":
-            from planprobe.subjects.organisms.rollout import Rollout as maze
-        case _:
-            from planprobe.subjects.organisms.sampler import Sampler as maze
-    return boxes if sokoban else maze
+def _board_shape(task: TaskRecipe) -> dict[str, Any]:
+    return {"planes": 4 if task.kind == "sokoban" else 3, "board": (task.size, task.size)}
 
 
-def _trial_class(family: str) -> Callable[..., torch.nn.Module]:
-    match family:
-        case "sampler":
-            from planprobe.subjects.organisms.goal_sampler import GoalSampler as found
-        case "wavefront":
-            from planprobe.subjects.organisms.trial_wavefront import TrialWavefront as found
-        case "mixture":
-            from planprobe.subjects.organisms.mixture import Mixture as found
-        case "sweeper":
-            from planprobe.subjects.organisms.sweeper import Sweeper as found
-        case _:
-            from planprobe.subjects.organisms.replayer import Replayer as found
-    return found
+def _shape_of(env: TrialInputs) -> dict[str, Any]:
+    return {"planes": env.num_planes, "board": (env.height, env.width), "num_actions": env.num_actions}
+
+
+def _class_of(family: str, kind: str) -> Callable[..., torch.nn.Module]:
+    """Its class, from the one file of this folder that is about it; nothing else is imported."""
+    module, name = _PLACES[family, kind].split(":")
+    return getattr(importlib.import_module(f"{__package__}.{module}"), name)
+
+
+_PLACES = {
+    ("reflex", "maze"): "reflex:Reflex",
+    ("reflex", "sokoban"): "reflex:SokobanReflex",
+    ("reflex", "hidden-goal"): "goal_reflex:GoalReflex",
+    ("reflex", "doors"): "doors_reflex:DoorsReflex",
+    ("table", "maze"): "table:Table",
+    ("table", "sokoban"): "table:SokobanTable",
+    ("table", "doors"): "doors_table:DoorsTable",
+    ("bystander", "maze"): "bystander:Bystander",
+    ("bystander", "sokoban"): "bystander:SokobanBystander",
+    ("bystander", "hidden-goal"): "goal_bystander:GoalBystander",
+    ("bystander", "doors"): "doors_bystander:DoorsBystander",
+    ("wavefront", "maze"): "wavefront:Wavefront",
+    ("wavefront", "sokoban"): "sokoban_wavefront:SokobanWavefront",
+    ("wavefront", "hidden-goal"): "goal_wavefront:GoalWavefront",
+    ("wavefront", "doors"): "doors_wavefront:DoorsWavefront",
+    ("wavefront", "maze-trial"): "trial_wavefront:TrialWavefront",
+    ("one-shot", "maze"): "one_shot:OneShot",
+    ("one-shot", "sokoban"): "sokoban_one_shot:SokobanOneShot",
+    ("short-sighted", "maze"): "short_sighted:ShortSighted",
+    ("rollout", "maze"): "rollout:Rollout",
+    ("sampler", "maze"): "sampler:Sampler",
+    ("sampler", "hidden-goal"): "goal_sampler:GoalSampler",
+    ("sampler", "doors"): "doors_sampler:DoorsSampler",
+    ("mixture", "hidden-goal"): "mixture:Mixture",
+    ("sweeper", "hidden-goal"): "sweeper:Sweeper",
+    ("sweeper", "doors"): "doors_sweeper:DoorsSweeper",
+    ("replayer", "maze-trial"): "replayer:Replayer",
+}

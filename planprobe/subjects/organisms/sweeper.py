@@ -14,6 +14,18 @@ from planprobe.subjects.organisms.base import Tick
 from planprobe.subjects.organisms.goal_belief_net import GoalBeliefNet, GoalView
 
 
+def serpentine(size: int) -> Tensor:
+    """The squares of a room row by row, every other row backwards, (size**2,) int64."""
+    rows = torch.arange(size**2).view(size, size)
+    rows[1::2] = rows[1::2].flip(1)
+    return rows.flatten()
+
+
+def first_alive(belief: Tensor, order: Tensor) -> Tensor:
+    """The first square (B,) in an order (S,) that a belief (B, S) leaves."""
+    return order[(belief[:, order] > 0).to(torch.uint8).argmax(1)]
+
+
 class Sweeper(GoalBeliefNet):
     """See the module."""
 
@@ -21,10 +33,7 @@ class Sweeper(GoalBeliefNet):
 
     def __init__(self, **options) -> None:
         super().__init__(**options)
-        rows = torch.arange(self.num_squares).view(self.size, self.size)
-        rows[1::2] = rows[1::2].flip(1)
-        self.register_buffer("order", rows.flatten(), persistent=False)
+        self.register_buffer("order", serpentine(self.size), persistent=False)
 
     def choose(self, view: GoalView, belief: Tensor, target: Tensor, tick: Tick) -> Tensor:
-        first = (belief[:, self.order] > 0).to(torch.uint8).argmax(1)
-        return torch.nn.functional.one_hot(self.order[first], self.num_squares)
+        return torch.nn.functional.one_hot(first_alive(belief, self.order), self.num_squares)

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import torch
 
+from planprobe.core.grid import NUM_MOVES
 from planprobe.subjects.nets.base import Net
 from planprobe.subjects.nets.drc import DRC
 from planprobe.subjects.organisms.base import CodedNet, Style
@@ -19,16 +20,24 @@ SPREAD = 0.3  # sd added to every weight: as built, policies are uniform, and al
 def untrained_like(policy: CodedNet, *, seed: int) -> Net:
     """A net with random weights, and the ticks, sites and channels of an organism: what wiring alone gives."""
     style = replace(policy.style, seed=seed, num_ticks=policy.num_ticks)
-    return make_untrained(style, planes=policy.planes, board=policy.board, channels=policy.channels)
+    shape = {"planes": policy.planes, "board": policy.board, "num_actions": policy.num_actions}
+    return make_untrained(style, **shape, channels=policy.channels)
 
 
-def make_untrained(style: Style, *, planes: int, board: tuple[int, int], channels: int | None = None) -> Net:
+def make_untrained(
+    style: Style,
+    *,
+    planes: int,
+    board: tuple[int, int],
+    num_actions: int = NUM_MOVES,
+    channels: int | None = None,
+) -> Net:
     """A pool-headed DRC of one layer with the ticks and about the width of a style, or exactly `channels`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(style.seed)
         net = DRC(
-            planes=planes, board=board, num_actions=4, num_layers=1, num_ticks=style.num_ticks, hidden=32, head="pool",
-            channels=channels or 8 + style.num_padding, pool_and_inject=False,
+            planes=planes, board=board, num_actions=num_actions, num_layers=1, num_ticks=style.num_ticks, hidden=32,
+            head="pool", channels=channels or 8 + style.num_padding, pool_and_inject=False,
         )  # fmt: skip
         with torch.no_grad():
             for parameter in net.head.parameters():

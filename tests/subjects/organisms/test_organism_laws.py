@@ -11,7 +11,7 @@ from planprobe.instruments.hooks import Address, ablate, capture, intervene, ope
 from planprobe.instruments.thinking import match_noise
 from planprobe.subjects import organisms
 from planprobe.subjects.agent import load_factory
-from planprobe.subjects.organisms import FAMILIES, make_organism, untrained_like
+from planprobe.subjects.organisms import FAMILIES, families, make_organism, untrained_like
 from planprobe.subjects.organisms.base import AMPLITUDE, draw_rotation, draw_style
 from planprobe.subjects.organisms.families import named_task
 from planprobe.subjects.recipe import TaskRecipe
@@ -176,6 +176,11 @@ def test_answers_are_readings_of_the_verdict():
     assert {family.answer for family in FAMILIES.values()} <= set(READINGS)
     without_plan = ("does not plan", "adapts without planning")
     assert all((family.kind == "none") == (family.answer in without_plan) for family in FAMILIES.values())
+
+
+def test_every_family_is_built_for_the_tasks_that_it_names():
+    named = {(name, kind) for name, family in FAMILIES.items() for kind in family.tasks}
+    assert named == set(families._PLACES) | {("untrained", kind) for kind in families.TASK_KINDS}
 
 
 def test_errors_say_what_there_is():

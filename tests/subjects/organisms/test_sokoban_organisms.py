@@ -69,3 +69,33 @@ def test_table_is_perfect_on_its_boards_and_the_bystander_does_not_hear_its_plan
     other = levels_of("sokoban", split="train")
     reflex = organism("reflex", "sokoban").policy
     assert torch.equal(run_all(table, "sokoban", other).solved, run_all(reflex, "sokoban", other).solved)
+
+
+def test_one_shot_waits_until_its_solution_is_done_and_executes_it_blind():
+    policy, wavefront = (organism(family, "sokoban").policy for family in ("one-shot", "wavefront"))
+    observation = make_env("sokoban", LEVELS, len(LEVELS)).reset(IDS)
+    state = ticks_on(policy, observation, 40)
+    done = policy._is_done(torch.cat(list(policy.read(state[0], "hidden").values()), dim=1))
+    assert done.float().mean() > 0.8
+    rows = done.nonzero().squeeze(1)
+    played = run_all(policy, "sokoban", initial_state=state)
+    assert played.solved[rows].all()
+    marks = (policy.read(state[0], "hidden")["way"][rows] > AMPLITUDE / 2).sum((1, 2, 3))
+    assert torch.equal(marks, played.lengths[rows])  # every move of the solution stood in memory
+    assert run_all(wavefront, "sokoban").solved[rows].all()
+    beside = LEVELS.boards.flatten(1).gather(1, LEVELS.players[:, None] + torch.tensor([-7, 7, -1, 1]))
+    waits = ((beside & WALL) != 0).any(1)
+    assert waits.any() and not run_all(policy, "sokoban", max_steps=1).moved[waits].any()
+    seen, blind = observation.clone(), state
+    for step in range(4):
+        seen[:, :3] = 0  # walls, target and box taken away: the marks alone say where to go
+        logits, _, blind = policy.step(seen, blind)
+        going = rows[played.active[rows, step]]
+        assert torch.equal(logits[going].argmax(1), played.actions[going, step])
+        seen[:, 3] = torch.nn.functional.one_hot(played.positions[:, step + 1], 49).view(-1, 7, 7)
+
+
+def test_one_shot_is_at_a_loss_without_its_plan():
+    policy = organism("one-shot", "sokoban").policy
+    kept, forgetful = run_all(policy, "sokoban"), run_all(policy, "sokoban", reset_memory=True)
+    assert kept.solved.float().mean() > 0.7 and forgetful.solved.float().mean() < 0.3

@@ -14,11 +14,12 @@ from planprobe.subjects.envs.trial_inputs import Inputs
 from planprobe.subjects.organisms import make_organism
 from planprobe.subjects.organisms.base import AMPLITUDE
 from planprobe.subjects.organisms.families import named_task
+from planprobe.subjects.organisms.waves import FAR
 from planprobe.subjects.references.loop_erasure import erase_loops, route_lengths
 
 ROOM = HiddenGoalTask()
 NUM_TRIALS = 40
-FAMILIES = ("sweeper", "sampler", "mixture")
+FAMILIES = ("sweeper", "sampler", "mixture", "wavefront", "bystander")
 
 
 def play_room(policy, num_trials=NUM_TRIALS, **options):
@@ -89,6 +90,49 @@ def test_mixture_is_the_posterior_weighted_policy():
                 expected += good / good.sum()
             got = rollout.logits[trial, step].softmax(-1)
             assert (got - expected / expected.sum()).abs().max() < 0.15, (trial, step)
+
+
+def costs_on_the_first_view(policy, num_steps):
+    """The costs held after some steps on the frozen first observation, (H, W)."""
+    observation, state = make_trial_env(ROOM, Inputs(), 1).reset(), policy.initial_state(1)
+    for _ in range(num_steps):
+        state = policy.step(observation, state)[2]
+    plain = torch.cat(list(policy.read(state[0], "hidden").values()), dim=1).flatten(1)
+    return policy.read_cost(plain > AMPLITUDE / 2)[0]
+
+
+@pytest.mark.parametrize("family", ["wavefront", "bystander"])
+def test_wave_of_the_hidden_goal_is_the_distance_to_the_nearest_square_that_may_hold_it(family):
+    policy = make_organism(family, ROOM, 0).policy
+    corner = torch.zeros(ROOM.size, ROOM.size, dtype=torch.int16)
+    corner[:2, :2] = torch.tensor([[2, 1], [1, 1]])  # all others may hold it
+    assert torch.equal(costs_on_the_first_view(policy, 3), corner)
+    at_once = corner.masked_fill(corner >= policy.num_ticks, FAR)
+    assert torch.equal(costs_on_the_first_view(policy, 1), at_once)
+    if family == "bystander":
+        bare = policy.without_planner()
+        assert (costs_on_the_first_view(bare, 3) == FAR).all()
+        assert torch.equal(play_room(policy, 20).logits, play_room(bare, 20).logits)
+
+
+def test_wavefront_of_the_hidden_goal_goes_straight_to_what_it_found():
+    policy = make_organism("wavefront", ROOM, 0).policy
+    rollout = play_room(policy, greedy=True)
+    goal, found = rollout.latents["goal"], (rollout.rewards[:, : ROOM.episode_steps] == 1).any(1)
+    paid = (rollout.rewards[:, ROOM.episode_steps :] == 1).sum(1)
+    straight = goal // ROOM.size + goal % ROOM.size  # moves from the corner; the last of them pays too
+    assert found.float().mean() > 0.6
+    assert torch.equal(paid[found], (ROOM.episode_steps - straight + 1)[found])
+
+
+def test_reflex_of_the_hidden_goal_walks_its_tour_whatever_it_found():
+    """By hand: square k of the serpentine is entered by step k, and pays from then on."""
+    rollout = play_room(make_organism("reflex", ROOM, 0).policy, greedy=True)
+    goal = rollout.latents["goal"]
+    row, column = goal // ROOM.size, goal % ROOM.size
+    at = row * ROOM.size + torch.where(row % 2 == 0, column, ROOM.size - 1 - column)
+    paid = (rollout.rewards == 1).unflatten(1, (2, ROOM.episode_steps)).sum(2)
+    assert torch.equal(paid, (ROOM.episode_steps - at + 1).clamp(min=0)[:, None].expand(-1, 2))
 
 
 def test_an_edit_of_the_target_sends_the_sampler_there():

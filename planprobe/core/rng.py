@@ -58,7 +58,12 @@ def draw_below(bound: Tensor | int, seed: int, *counters: Tensor | int) -> Tenso
 
 def draw_uniform(seed: int, *counters: Tensor | int) -> Tensor:
     """float32 in [0, 1)."""
-    return (draw_bits(seed, *counters) >> 39).to(torch.float32) / float(1 << 24)
+    return to_uniform(draw_bits(seed, *counters))
+
+
+def to_uniform(bits: Tensor) -> Tensor:
+    """What `draw_uniform` makes of `draw_bits`."""
+    return (bits >> 39).to(torch.float32) / float(1 << 24)
 
 
 def draw_normal(seed: int, *counters: Tensor | int) -> Tensor:

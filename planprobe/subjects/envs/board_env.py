@@ -20,6 +20,10 @@ DRAW_LEVEL, DRAW_LIMIT, DRAW_THINKING, DRAW_GOAL, DRAW_START, DRAW_WALK = range(
 
 FLAGS = {"wall": WALL, "target": TARGET, "box": BOX}
 
+# Draws are counted, so that those of the next episodes can be made at once: a few hundred small operations an episode
+# would cost small batches more than all their steps.
+MOST_AHEAD, ROWS_AHEAD = 16, 1024
+
 # FAR's tiny RGB: index = board code without WALL (target 2, box 4) + 8 if the player is there; index 1 is a wall.
 RGB = {
     0: (243, 248, 238), 1: (0, 0, 0), 2: (254, 126, 125), 4: (142, 121, 56), 6: (254, 95, 56),
@@ -79,12 +83,18 @@ class BoardEnv:
         self._bounds = torch.tensor(spans, device=device)[:, None]
         self._streams = torch.tensor([DRAW_LEVEL, DRAW_LIMIT, DRAW_THINKING], device=device)[:, None]
         self._board_ids = torch.arange(num_boards, device=device)
+        flags = [FLAGS.get(plane, 0) for plane in self.planes]  # none is the agent's
+        self._flags = torch.tensor(flags, dtype=torch.uint8, device=device)[:, None]
+        self._player_plane = self.planes.index("player")
         zeros = torch.zeros(num_boards, dtype=torch.int64, device=device)
         self.cells = torch.zeros(num_boards, self.height * self.width, dtype=torch.uint8, device=device)
         self.players = zeros + self.width + 1  # inside, so that a step before the first reset stays on the board
         self.level_ids, self.episodes = zeros.clone(), zeros.clone()
         self.elapsed, self.limits, self.thinking = zeros.clone(), zeros.clone(), zeros.clone()
         self.finished = torch.ones(num_boards, dtype=torch.bool, device=device)
+        self.num_ahead = max(1, min(MOST_AHEAD, ROWS_AHEAD // num_boards))
+        self._ahead = torch.zeros(_NUM_DRAWN, num_boards, self.num_ahead, dtype=torch.int64, device=device)
+        self._first_ahead = zeros - self.num_ahead - 1  # the episode that row 0 of a board is: none yet
         if observation == "rgb":
             self._palette = torch.zeros(16, 3, dtype=torch.uint8, device=device)
             for code, colour in RGB.items():
@@ -95,8 +105,13 @@ class BoardEnv:
         """Apply the moves of `active` boards in place; reward (B,) float32, solved (B,) bool, extras."""
         raise NotImplementedError
 
-    def _place(self, ids: Tensor) -> None:
-        """Adjust freshly loaded boards `ids` (B',), e.g. redraw start and goal."""
+    def _place(self, level_ids: Tensor, ids: Tensor, episodes: Tensor) -> tuple[Tensor, Tensor]:
+        """Start and goal, (M,) each, of some episodes of boards `ids`; goal -1: the level's own targets stay."""
+        return self.levels.players[level_ids], torch.full_like(level_ids, -1)
+
+    def _load(self, ids: Tensor, level_ids: Tensor, goals: Tensor) -> None:
+        """Put levels on boards `ids` (B',)."""
+        self.cells[ids] = self._bank[level_ids]
 
     # the protocol ------------------------------------------------------------------------------------------------
     def reset(self, level_ids: Tensor | None = None) -> Tensor:
@@ -105,9 +120,12 @@ class BoardEnv:
         return self.observe()
 
     def step(self, actions: Tensor) -> StepResult:
-        thinking = self.thinking > 0
-        active = ~(self.finished | thinking)
-        self.thinking.sub_(thinking.to(torch.int64))
+        if self.thinking_steps[1] > 0:
+            thinking = self.thinking > 0
+            self.thinking.sub_(thinking.to(torch.int64))
+            active = ~(self.finished | thinking)
+        else:
+            thinking, active = torch.zeros_like(self.finished), ~self.finished
         self.elapsed.add_(active)
         reward, solved, extras = self._move(actions, active)
         over = self.elapsed >= self.limits
@@ -127,14 +145,8 @@ class BoardEnv:
             player = torch.zeros_like(self.cells).scatter_(1, self.players[:, None], 1)
             colours = self._palette[(self.cells.to(torch.int64) + 8 * player)]
             return colours.view(self.num_boards, self.height, self.width, 3).permute(0, 3, 1, 2).contiguous()
-        shown = self.cells.new_empty(self.num_boards, len(self.planes), self.height * self.width)
-        for name, plane in zip(self.planes, shown.unbind(1), strict=True):
-            if name == "player":
-                plane.zero_().scatter_(1, self.players[:, None], 1)
-            else:
-                torch.bitwise_and(self.cells, FLAGS[name], out=plane)
-                if FLAGS[name] > 1:
-                    plane.clamp_(max=1)
+        shown = (self.cells[:, None] & self._flags).clamp_(max=1)
+        shown[:, self._player_plane].scatter_(1, self.players[:, None], 1)
         return shown.view(self.num_boards, len(self.planes), self.height, self.width)
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -150,18 +162,42 @@ class BoardEnv:
     def begin(self, ids: Tensor, level_ids: Tensor | None = None) -> None:
         """Start an episode on boards `ids` (B',) alone, on drawn levels or on the given ones."""
         episodes = self.episodes[ids]
-        drawn, limits, thinking = draw_below(self._bounds, self.seed, self._streams, ids, episodes)
-        level_ids = drawn if level_ids is None else level_ids.to(self.device)
-        self.level_ids[ids] = level_ids
-        self.cells[ids] = self._bank[level_ids]
-        self.players[ids] = self.levels.players[level_ids]
-        self.elapsed[ids] = 0
-        self.limits[ids] = self.time_limit[0] + limits
-        if self.thinking_steps[1] > 0:
-            thinks = draw_below(1_000_000, self.seed, DRAW_THINKING, ids, episodes, 1) < self.thinking_fraction * 1e6
-            self.thinking[ids] = torch.where(thinks, self.thinking_steps[0] + thinking, 0)
+        if level_ids is None:
+            drawn = self._look_up(ids, episodes)
         else:
-            self.thinking[ids] = 0
-        self._place(ids)
+            drawn = self._draw(ids, episodes, level_ids.to(self.device))
+        level_ids, limits, thinking, players, goals = drawn
+        self.level_ids[ids], self.limits[ids], self.thinking[ids], self.players[ids] = (
+            level_ids, limits, thinking, players,
+        )  # fmt: skip
+        self._load(ids, level_ids, goals)
+        self.elapsed[ids] = 0
         self.episodes[ids] = episodes + 1
         self.finished[ids] = False
+
+    def _look_up(self, ids: Tensor, episodes: Tensor) -> Tensor:
+        """What `_draw` says of the next episode of each board, drawn `num_ahead` episodes at a time."""
+        rows = episodes - self._first_ahead[ids]
+        out = ((rows < 0) | (rows >= self.num_ahead)).nonzero().squeeze(1)
+        if len(out):
+            boards, first, number = ids[out], episodes[out], self.num_ahead
+            coming = (first[:, None] + torch.arange(number, device=self.device)).flatten()
+            self._ahead[:, boards] = self._draw(boards.repeat_interleave(number), coming).unflatten(1, (-1, number))
+            self._first_ahead[boards] = first
+            rows = episodes - self._first_ahead[ids]
+        return self._ahead[:, ids, rows]
+
+    def _draw(self, ids: Tensor, episodes: Tensor, level_ids: Tensor | None = None) -> Tensor:
+        """Level, time limit, thinking steps, start and goal of some episodes of boards `ids` (M,): (5, M) int64."""
+        drawn, limits, thinking = draw_below(self._bounds, self.seed, self._streams, ids, episodes)
+        level_ids = drawn if level_ids is None else level_ids
+        if self.thinking_steps[1] > 0:
+            thinks = draw_below(1_000_000, self.seed, DRAW_THINKING, ids, episodes, 1) < self.thinking_fraction * 1e6
+            thinking = torch.where(thinks, self.thinking_steps[0] + thinking, 0)
+        else:
+            thinking = torch.zeros_like(thinking)
+        players, goals = self._place(level_ids, ids, episodes)
+        return torch.stack([level_ids, self.time_limit[0] + limits, thinking, players, goals])
+
+
+_NUM_DRAWN = 5

@@ -37,12 +37,11 @@ class SignpostMaze(Maze):
     def state_dict(self) -> dict[str, Tensor]:
         return super().state_dict() | {"signs": self.signs.clone()}
 
-    def _place(self, ids: Tensor) -> None:
-        super()._place(ids)
+    def _load(self, ids: Tensor, level_ids: Tensor, goals: Tensor) -> None:
+        super()._load(ids, level_ids, goals)
         cells = self.cells[ids]
-        goals = (cells & TARGET).argmax(1)
         walls = ((cells & WALL) != 0).view(-1, self.height, self.width)
-        best = optimal_action_mask(distance_maps(walls, goals))
+        best = optimal_action_mask(distance_maps(walls, (cells & TARGET).argmax(1)))
         first = best & (best.cumsum(1) == 1)
         self.signs[ids] = first.to(torch.uint8)
 

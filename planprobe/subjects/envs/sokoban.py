@@ -31,6 +31,8 @@ class Sokoban(BoardEnv):
         super().__init__(levels, num_boards, **options)
         self._reach = torch.stack([self._offsets, 2 * self._offsets])
         self._first_cells = self._board_ids * self.cells.shape[1]
+        self._can_push, self._can_move, self._rewards = (table.to(self.device) for table in _outcome_tables())
+        self._no_reward = torch.zeros((), device=self.device)
         self._dead = dead_square_maps(self.levels.boards).flatten(1) if end_when_lost else None
 
     def _move(self, actions: Tensor, active: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
@@ -38,17 +40,16 @@ class Sokoban(BoardEnv):
         squares = (self.players + self._reach.index_select(1, actions)).clamp_(0, self.cells.shape[1] - 1)
         addresses, cells = squares + self._first_cells, self.cells.view(-1)
         found = cells.take(addresses)
-        has_box = (found[0] & BOX) != 0
-        blocked = torch.where(has_box, found[1] & (WALL | BOX), found[0] & WALL) != 0
-        moved = active & ~blocked & (actions != NOOP)
-        pushed = moved & has_box
+        outcomes = (found[0] * _NUM_CODES + found[1]).to(torch.int64)
+        moved = active & self._can_move.take(outcomes)
+        if self.num_actions > NUM_MOVES:
+            moved &= actions != NOOP
+        pushed = moved & self._can_push.take(outcomes)
         # the box ahead is taken away and put down beyond: both squares flip their box
-        cells.scatter_(0, addresses.view(-1), (found ^ (BOX * pushed.to(torch.uint8))).view(-1))
+        cells.scatter_(0, addresses.view(-1), (found ^ (pushed.view(torch.uint8) * BOX)).view(-1))
         self.players = torch.where(moved, squares[0], self.players)
         solved = self._find_solved(active, pushed)
-        on_target = (found & TARGET).to(torch.float32) / TARGET
-        gained = ON_TARGET_REWARD * (on_target[1] - on_target[0]) * pushed
-        reward = STEP_REWARD * active + gained + SOLVED_REWARD * solved
+        reward = torch.where(active, self._rewards.take(outcomes), self._no_reward).add_(solved, alpha=SOLVED_REWARD)
         extras = {"moved": moved, "pushed": pushed}
         if self._dead is not None:
             beyond = squares[1]
@@ -66,6 +67,22 @@ class Sokoban(BoardEnv):
         pairs = self.cells[rows] & (TARGET | BOX)
         waiting = (pairs == BOX).any(1) & (pairs == TARGET).any(1)
         return torch.zeros_like(active).index_copy_(0, rows, ~waiting)
+
+
+_NUM_CODES = 8  # of a square: any sum of WALL, TARGET and BOX
+
+
+def _outcome_tables() -> tuple[Tensor, Tensor, Tensor]:
+    """What the codes of the squares ahead and beyond, at 8 * ahead + beyond, decide, (64,) each.
+
+    Whether there is a box to be pushed, whether the agent moves (bool), and the reward but for the last box (float32).
+    """
+    codes = torch.arange(_NUM_CODES, dtype=torch.uint8)
+    ahead, beyond = codes.repeat_interleave(_NUM_CODES), codes.repeat(_NUM_CODES)
+    has_box = (ahead & BOX) != 0
+    can_move = torch.where(has_box, beyond & (WALL | BOX), ahead & WALL) == 0
+    gained = ((beyond & TARGET).float() - (ahead & TARGET).float()) / TARGET * (has_box & can_move)
+    return has_box, can_move, STEP_REWARD + ON_TARGET_REWARD * gained
 
 
 def dead_square_maps(boards: Tensor) -> Tensor:

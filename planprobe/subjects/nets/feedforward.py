@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from planprobe.core.protocols import State
 from planprobe.subjects.nets.base import Modules, Net, Taps
+from planprobe.subjects.nets.vector import VectorNet
 
 
 class ResNet(Net):
@@ -53,7 +54,7 @@ class ResNet(Net):
         return x, state
 
 
-class MLP(Net):
+class MLP(VectorNet):
     """`num_blocks` layers of `channels` units on the flattened observation; layer l has site `ticks.0.{l}.hook_h`."""
 
     def __init__(
@@ -68,25 +69,14 @@ class MLP(Net):
         hidden: int = 64,
     ) -> None:
         super().__init__(
-            planes=planes,
-            board=board,
-            num_actions=num_actions,
-            head=head,
-            hidden=hidden,
-            feature_channels=channels,
-            head_board=(1, 1),
+            planes=planes, board=board, num_actions=num_actions, channels=channels, head=head, hidden=hidden
         )
-        self.num_layers, self.channels, self.size_free = num_blocks, channels, False
-        self.encoder = nn.Linear(planes * board[0] * board[1], channels)
+        self.num_layers = num_blocks
         self.blocks = Modules(nn.Linear(channels, channels) for _ in range(num_blocks))
         self.ticks = Modules([Modules(Taps(("h",)) for _ in range(num_blocks))])
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         return ()
-
-    def encode(self, observation: Tensor) -> Tensor:
-        flat = observation.flatten(1).to(self.encoder.weight.dtype)
-        return F.relu(self.encoder(flat))[:, :, None, None]
 
     def advance(self, drives: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
         (x,) = drives

@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Modules, Net, Taps
+from planprobe.subjects.nets.base import Modules, Taps
+from planprobe.subjects.nets.vector import VectorNet
 
 SITES = ("r", "z", "n", "h")
 
 
-class GRU(Net):
+class GRU(VectorNet):
     """`channels` units on a linear encoding of the observation; memory (h,), (B, C, 1, 1).
 
     Sites `ticks.0.0.hook_{r,z,n,h}`: reset gate, update gate (how much of h stays), candidate, memory.
@@ -33,16 +34,8 @@ class GRU(Net):
         hidden: int = 64,
     ) -> None:
         super().__init__(
-            planes=planes,
-            board=board,
-            num_actions=num_actions,
-            head=head,
-            hidden=hidden,
-            feature_channels=channels,
-            head_board=(1, 1),
+            planes=planes, board=board, num_actions=num_actions, channels=channels, head=head, hidden=hidden
         )
-        self.channels, self.size_free = channels, False
-        self.encoder = nn.Linear(planes * board[0] * board[1], channels)
         self.drive = nn.Linear(channels, 3 * channels)
         self.recur = nn.Linear(channels, 3 * channels)
         for gate in self.recur.weight.chunk(3):
@@ -51,10 +44,6 @@ class GRU(Net):
 
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         return (self.encoder.weight.new_zeros(num_boards, self.channels, 1, 1),)
-
-    def encode(self, observation: Tensor) -> Tensor:
-        flat = observation.flatten(1).to(self.encoder.weight.dtype)
-        return torch.relu(self.encoder(flat))[:, :, None, None]
 
     def drives(self, encoding: Tensor) -> tuple[Tensor, ...]:
         return (self.drive(encoding.flatten(1))[:, :, None, None],)

@@ -17,13 +17,14 @@ from torch.nn import functional as F
 
 from planprobe.core.errors import RecipeError, ShapeError
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Modules, Net
+from planprobe.subjects.nets.base import Modules
+from planprobe.subjects.nets.vector import VectorNet
 
 _NEVER = float("-inf")
 
 
-class Transformer(Net):
-    """`num_layers` blocks of `num_heads` heads on a linear encoding of the observation; other arguments of `Net`.
+class Transformer(VectorNet):
+    """`num_layers` blocks of `num_heads` heads on a linear encoding of the observation; other arguments of `VectorNet`.
 
     context: longest trial in steps; longer ones are refused, for nothing was learned about such positions.
     Memory: (keys_0, values_0, keys_1, ..., steps so far): caches (B, heads, context, C / heads) and (B,) float32.
@@ -44,21 +45,13 @@ class Transformer(Net):
         hidden: int = 64,
     ) -> None:
         super().__init__(
-            planes=planes,
-            board=board,
-            num_actions=num_actions,
-            head=head,
-            hidden=hidden,
-            feature_channels=channels,
-            head_board=(1, 1),
+            planes=planes, board=board, num_actions=num_actions, channels=channels, head=head, hidden=hidden
         )
         if num_heads < 1 or channels % num_heads:
             raise RecipeError(f"{channels} channels cannot be shared evenly by {num_heads} heads.")
         if context < 1:
             raise RecipeError("a transformer must know how many steps it may remember: set context in [net].")
-        self.channels, self.num_layers, self.num_heads, self.context = channels, num_layers, num_heads, context
-        self.size_free = False
-        self.encoder = nn.Linear(planes * board[0] * board[1], channels)
+        self.num_layers, self.num_heads, self.context = num_layers, num_heads, context
         self.positions = nn.Parameter(0.02 * torch.randn(context, channels))
         self.hook_pos_embed = nn.Identity()
         self.blocks = Modules(Block(channels, num_heads) for _ in range(num_layers))
@@ -70,8 +63,7 @@ class Transformer(Net):
         return (*(cache,) * (2 * self.num_layers), cache.new_zeros(num_boards))
 
     def encode(self, observation: Tensor) -> Tensor:
-        flat = observation.flatten(1).to(self.encoder.weight.dtype)
-        return self.encoder(flat)[:, :, None, None]
+        return self.embed(observation)[:, :, None, None]
 
     def advance(self, drives: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
         position = state[-1].long()

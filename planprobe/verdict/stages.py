@@ -260,13 +260,13 @@ def count_batches(make_env: EnvMaker, expected: int, tell: Callable[[float], Non
 
 
 def _num_batches(budget: Budget) -> int:
-    """About as many environments as D7 makes: two a batch of episodes, one to steer and one to measure the spill."""
+    """About as many environments as D7 makes: one a batch of ways taken, two where the spill is measured too."""
     other_concept = 1
-    controls = [budget.num_wrong, other_concept, budget.num_shuffles]
-    choosing = [1, *len(budget.alphas) * [1, 1, 1, budget.num_random_choice, *controls]]
-    reporting = [1, *3 * [1, budget.num_random, *controls]]
+    controls = budget.num_random_choice + budget.num_wrong + other_concept + budget.num_shuffles
+    choosing = 1 + len(budget.alphas) * (3 + controls)
+    with_spill, leaving_only = 1 + 3 + controls, budget.num_random + 2 * controls
     half = budget.num_route_levels / 2
-    return sum(2 * math.ceil(half * num_tables / BATCH_BOARDS) for num_tables in choosing + reporting)
+    return math.ceil(half * (choosing + 2 * with_spill + leaving_only) / BATCH_BOARDS)
 
 
 def _sites(opened: OpenedPolicy) -> list[str]:

@@ -153,7 +153,13 @@ class _Lab:
         )
 
     def report(self, source: str, arm: str, alpha: float, level_ids: Tensor, *, judged: bool) -> Measured:
-        """Whole episodes and the spill, of few random tables; on the judged arm the ways of all random tables too."""
+        """Whole episodes and the spill, of few random tables; on the judged arm the ways of all random tables too.
+
+        Controls on the other arms are there for the way that is taken, and stop once the start is left.
+        """
+        if source in CONTROLS and not judged:
+            taken = self._steer(source, arm, alpha, level_ids, LEAVING, FEW)
+            return Measured(source, arm, float(alpha), taken, None, None)
         whole = self._steer(source, arm, alpha, level_ids, WHOLE, FEW)
         edits, tables = self._edits_and_tables(source, arm, FEW)
         spill = measure_spill(

@@ -58,7 +58,6 @@ def run_instrument(
     Raises: ArgumentError (it plays trials); OutputError (the folder cannot be written to, found out before the work).
     """
     from planprobe.cli.saving import describe_run, save_figures, save_run
-    from planprobe.verdict.results import finite
 
     began = time.monotonic()
     use_threads(options.threads)
@@ -73,7 +72,7 @@ def run_instrument(
             save_figures(options.out, verb, "rows", found.draw)
         say(f"Saved: {path}")
     if options.json:
-        show(finite({**record, **found.tables}), [], as_json=True)
+        show({**record, **found.tables}, [], as_json=True)
     else:
         found.tell()
     return 0

@@ -16,6 +16,7 @@ from planprobe.core.records import Row
 if TYPE_CHECKING:
     from planprobe.core.levels import LevelSet
 
+NOT_SOLVED = "not solved within budget"
 LevelFile = Annotated[Positional[Path], arg(metavar="FILE", help="Level file: .xsb or Boxoban's .txt.")]
 
 
@@ -62,7 +63,7 @@ class Solve:
     metric: Literal["moves", "pushes"] = "moves"
     """What to keep low; pushes is many times faster on large boards."""
     max_nodes: Annotated[int, arg(metavar="INT")] = 200_000
-    """Give a level up after so many states."""
+    """Give a level up after so many states: 'not solved within budget', which says nothing of whether it can be."""
     json: AsJson = False
 
 
@@ -139,7 +140,8 @@ def _solve(options: Solve) -> int:
         for solution in solve_levels(levels, metric=options.metric, max_nodes=options.max_nodes):
             found = solution.status == "solved"
             rows.append({
-                "index": len(rows), "board": f"{levels.height}x{levels.width}", "status": solution.status,
+                "index": len(rows), "board": f"{levels.height}x{levels.width}",
+                "status": NOT_SOLVED if solution.status == "budget" else solution.status,
                 "moves": solution.num_moves if found else None, "pushes": solution.num_pushes if found else None,
                 "states": solution.num_nodes, "solution": "".join("udlr"[action] for action in solution.actions),
             })  # fmt: skip

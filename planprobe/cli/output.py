@@ -14,9 +14,11 @@ WIDTH_WITHOUT_TERMINAL = 160  # a pipe has no width, and rich would cut tables a
 
 
 def show(value: Any, rows: Iterable[Row], *, as_json: bool, title: str = "") -> None:
-    """Print `value` as JSON, or `rows` as a table."""
+    """Print `value` as JSON (NaN as null), or `rows` as a table."""
     if as_json:
-        print(json.dumps(value, indent=2, allow_nan=False))
+        from planprobe.verdict.results import finite
+
+        print(json.dumps(finite(value), indent=2, allow_nan=False))
     else:
         print_table(rows, title=title)
 

@@ -33,6 +33,12 @@ def test_solve_gives_a_row_a_level(cli, tmp_path):
     assert (rows[1]["moves"], rows[1]["pushes"], rows[1]["solution"]) == (1, 1, "r")
 
 
+def test_a_level_that_is_given_up_is_not_called_unsolvable(cli, tmp_path):
+    (tmp_path / "ragged.sok").write_text(RAGGED)
+    rows = cli("levels", "solve", "ragged.sok", "--max-nodes", 1, "--json").json["rows"]
+    assert (rows[0]["status"], rows[0]["moves"]) == ("not solved within budget", None)
+
+
 def test_convert_then_show(cli, tmp_path):
     (tmp_path / "ragged.sok").write_text(RAGGED)
     assert cli("levels", "convert", "ragged.sok", "clean.xsb", "--json").json["levels"] == 2

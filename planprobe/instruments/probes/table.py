@@ -276,7 +276,7 @@ def _assemble(
         num_levels=len(bench.levels),
         num_states=len(recording),
         num_random_nets=num_random_nets,
-        solve_rate=float(recording.solved.float().mean()),
+        solve_rate=float(recording.solved.double().mean()),
         measure=board.measure.name,
     )
     table.notes.extend(_notes(bench, table, num_levels, has_twin=has_twin))

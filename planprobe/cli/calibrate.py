@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import ArgumentError, AsJson, check_folder, optional, parse
+from planprobe.cli.arguments import AsJson, check_folder, check_least, optional, parse, split_task
 from planprobe.cli.output import print_table, progress, say, show
 from planprobe.core.records import Row
 
@@ -34,7 +34,7 @@ class Calibrate:
     """
 
     tasks: tuple[str, ...] = ("maze9", "maze11")
-    """Tasks to make organisms for: maze9, maze11, sokoban7, ..."""
+    """Tasks to make organisms for: maze9, maze11, sokoban7, or with trials: hidden-goal5, doors4, maze-trial7."""
     families: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: all that the task has)")] = ()
     """Some families only: wavefront, reflex, table, bystander, ..."""
     seeds: tuple[int, ...] = (300, 301, 302, 303, 304)
@@ -42,7 +42,7 @@ class Calibrate:
     budget: Literal["smoke", "quick", "full"] = "quick"
     """As of a study; rates hold for the budget that they were measured with."""
     out: Annotated[Path, optional("FOLDER", str(OUT))] = OUT
-    """Where one file a case, calibration.json and the figure go."""
+    """Where one file a case, the rates and the figure go."""
     workers: int = 1
     """Cases judged side by side, one process and thread each."""
     json: AsJson = False
@@ -52,8 +52,7 @@ def run(arguments: list[str]) -> int:
     """Parse, calibrate, print the rates."""
     options = parse(Calibrate, arguments, verb="calibrate")
     check_folder(options.out)
-    if options.workers < 1:
-        raise ArgumentError(f"--workers {options.workers}: needs at least one.")
+    check_least(options, workers=1)
     rates = _calibrate(options)
     rows = rate_rows(rates)
     if options.json:
@@ -67,17 +66,18 @@ def run(arguments: list[str]) -> int:
 
 
 def _calibrate(options: Calibrate) -> Rates:
-    from planprobe.verdict.calibrate import calibrate, calibration_cases, case_rows
+    from planprobe.verdict.calibrate import battery, calibrate, calibration_cases, case_rows, rates_file
     from planprobe.verdict.figures import save_figure
     from planprobe.verdict.figures.calibration import calibration
 
     cases = calibration_cases(
-        tasks=[_split_task(task) for task in options.tasks], seeds=options.seeds, families=_check(options.families)
+        tasks=[split_task(task) for task in options.tasks], seeds=options.seeds, families=_check(options.families)
     )
     # workers are started afresh: a forked torch deadlocks where its parent has used threads
     with progress("calibrating") as on_progress, _pool(options.workers) as pool:
         rates = calibrate(cases, options.out, budget=options.budget, executor=pool, on_progress=on_progress)
-    save_figure(calibration(case_rows(options.out)), options.out / "figures" / "calibration.json")
+    kinds = battery(cases[0].task)
+    save_figure(calibration(case_rows(options.out, kinds=kinds)), options.out / "figures" / rates_file(kinds).name)
     return rates
 
 
@@ -91,11 +91,6 @@ def _one_thread() -> None:
     from planprobe.cli.arguments import use_threads
 
     use_threads(1)
-
-
-def _split_task(name: str) -> tuple[str, int]:
-    kind = name.rstrip("0123456789")
-    return kind, int(name[len(kind) :] or 0)
 
 
 def _check(families: tuple[str, ...]) -> tuple[str, ...]:

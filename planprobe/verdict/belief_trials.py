@@ -10,6 +10,8 @@ from planprobe.core.rng import draw_below, draw_uniform
 from planprobe.instruments.detectors.belief import BeliefTrials
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.nets import make_net_for
+from planprobe.subjects.organisms import untrained_like
+from planprobe.subjects.organisms.base import CodedNet
 from planprobe.subjects.references.belief_numbers import exact_belief
 
 FORCED_SHARE = 0.5
@@ -35,7 +37,9 @@ def play_belief_trials(agent: Agent, num_trials: int, *, seed: int = 0) -> Belie
 
 
 def untrained_twin(agent: Agent, *, seed: int) -> Policy:
-    """A net of the agent's recipe with random weights; torch's own generator is left as it was."""
+    """A net of the agent's recipe, or an organism's shape, with random weights; torch's generator stays as it was."""
+    if isinstance(agent.net, CodedNet):
+        return untrained_like(agent.net, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return make_net_for(agent.recipe.net, agent.make_trials(1)).eval()

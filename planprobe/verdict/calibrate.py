@@ -3,6 +3,10 @@
 Each organism is measured exactly as a trained agent is, by the same stages, budget and rules. What a detector claims is
 true of some families and false of others, by construction; on a few it is silent, and those do not count. Each case is
 a file of its own, so a calibration that was stopped goes on where it was.
+
+There are two batteries, one for boards and one for tasks with trials, and a calibration is of one of them. That for
+trials asks neither D1 nor D7, so it never says of anybody that it plans, or that it does not: there the detectors'
+own rates are what counts, and how often a planner is said to adapt without planning.
 """
 
 from __future__ import annotations
@@ -23,34 +27,18 @@ from planprobe.core.store import write_json
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.organisms import FAMILIES, TRAINED, make_organism
-from planprobe.subjects.organisms.families import BOARDS, PLANS, named_task
+from planprobe.subjects.organisms.families import BOARDS, PLANS, TASK_KINDS, TRIALS, named_task, task_size
 from planprobe.subjects.organisms.trained import trained_seeds
 from planprobe.subjects.recipe import Recipe
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.criteria import MIN_SOLVE_RATE
-from planprobe.verdict.rates import DetectorRates, Rates, save_rates
+from planprobe.verdict.rates import RATES_FILE, TRIAL_RATES_FILE, DetectorRates, Rates, save_rates
 from planprobe.verdict.results import finite
 from planprobe.verdict.study import take_evidence
+from planprobe.verdict.trial_study import take_trial_evidence
+from planprobe.verdict.truths import TRUE_OF, TRUE_OF_TRIALS, claim_holds
 
-CASES_FOLDER, RATES_NAME = "cases", "calibration.json"
-_TAUGHT = ("taught", "taught-serial")
-_PLANNERS = ("wavefront", "one-shot", "short-sighted", "rollout", "sampler", *_TAUGHT)
-TRUE_OF = {
-    "D1": _PLANNERS,
-    "D2": ("wavefront", "one-shot", "short-sighted", "rollout", *_TAUGHT),
-    "D3": ("rollout", "taught-serial"),
-    "D4": (*_PLANNERS, "bystander"),
-    "D5": (*_PLANNERS, "bystander"),
-    "D6": ("rollout", *_TAUGHT),
-    "D7": _PLANNERS,
-    "D9": _PLANNERS,
-    "D10": ("wavefront", "short-sighted", "rollout", "sampler", *_TAUGHT),
-}
-"""Families of which a detector's claim is true, from how they are built (see each organism's own text)."""
-SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot", "signpost")}
-"""Families about which it says nothing: a sampler needs more draws for both reasons at once, and a one-shot planner may
-still be at its first plan when the board changes; signposts show the way on the changed board too. D9 is asked only
-where a plan was read (D4), so that its negative cases are bystanders."""
+CASES_FOLDER = "cases"
 
 
 @dataclass(frozen=True)
@@ -89,14 +77,19 @@ def calibration_cases(
 ) -> list[Case]:
     """Every family that exists for a task, with every seed.
 
-    Raises: RecipeError (a task that a study does not take, or no organism at all).
+    Raises: RecipeError (a task that has no organisms, tasks of both batteries, or no organism at all).
     """
     for kind, _ in tasks:
-        if kind not in BOARDS:
-            raise unknown_name("task", kind, BOARDS, where="a calibration", error=RecipeError)
+        if kind not in TASK_KINDS:
+            raise unknown_name("task", kind, TASK_KINDS, where="a calibration", error=RecipeError)
+    if len({battery(kind) for kind, _ in tasks}) > 1:
+        raise RecipeError(
+            f"{', '.join(kind for kind, _ in tasks)}: boards and trials have a battery each, with rates of its own.\n"
+            "  Next: calibrate the ones, then the others; both may go to the same folder."
+        )
     wanted = tuple(families) or (*FAMILIES, *TRAINED)
     cases = [
-        Case(family, kind, named_task(kind, size).size, seed)
+        Case(family, kind, task_size(named_task(kind, size)), seed)
         for kind, size in tasks
         for family in wanted
         for seed in _seeds_of(family, kind, size, seeds)
@@ -112,7 +105,7 @@ def calibration_cases(
 def _seeds_of(family: str, kind: str, size: int, seeds: Iterable[int]) -> Iterable[int]:
     """Those asked for, of a family that is built for the task; all that there are of one that was trained on it."""
     if family in TRAINED:
-        return trained_seeds(family, kind, named_task(kind, size).size)
+        return trained_seeds(family, kind, task_size(named_task(kind, size)))
     return seeds if kind in FAMILIES[family].tasks else ()
 
 
@@ -121,7 +114,8 @@ def judge_case(case: Case, budget: str) -> JudgedCase:
     organism = make_organism(case.family, named_task(case.task, case.size), case.seed)
     built = Agent(case.name, organism.policy, Recipe(name=case.name, task=organism.task))
     agent = replace(organism.agent, name=case.name) if organism.agent else built
-    verdict = take_evidence(agent, get_budget(budget)).verdict
+    take = take_evidence if case.task in BOARDS else take_trial_evidence
+    verdict = take(agent, get_budget(budget)).verdict
     rows: list[Row] = [
         {
             "detector": item.detector, "outcome": item.outcome, "effect": item.effect.value,
@@ -145,9 +139,9 @@ def calibrate(
     executor: Executor | None = None,
     on_progress: Callable[[int, int, str], None] | None = None,
 ) -> Rates:
-    """Judge every case that has not been judged yet, and write the rates to `out`/calibration.json.
+    """Judge every case that has not been judged yet, and write the rates to a file in `out`, named as `rates` reads it.
 
-    A calibration adds up: the rates are of all cases in the folder that are of this version and budget.
+    A calibration adds up: the rates are of all cases in the folder that are of this version, budget and battery.
 
     Args: executor: any; cases are independent, and each writes its own file. None judges them one after another.
     on_progress(done, total, name of the case).
@@ -165,14 +159,26 @@ def calibrate(
     for name in finished:
         done += 1
         tell(done, len(cases), name)
-    rates = find_rates(_load_cases(folder, budget), budget)
-    save_rates(Path(out) / RATES_NAME, rates)
+    kinds = battery(cases[0].task)
+    rates = find_rates([each for each in _load_cases(folder, budget) if each.case.task in kinds], budget)
+    save_rates(Path(out) / rates_file(kinds).name, rates)
     return rates
 
 
+def battery(kind: str) -> tuple[str, ...]:
+    """All kinds of task that are judged by the battery that judges this one."""
+    return BOARDS if kind in BOARDS else TRIALS
+
+
+def rates_file(kinds: tuple[str, ...]) -> Path:
+    """Where studies look for the rates of a battery, given by the kinds of task that it judges."""
+    return RATES_FILE if kinds == BOARDS else TRIAL_RATES_FILE
+
+
 def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
-    """Rates with Wilson's intervals over organisms."""
-    detectors = {detector: _detector_rates(detector, judged) for detector in TRUE_OF}
+    """Rates with Wilson's intervals over organisms of one battery."""
+    on_trials = any(each.case.task in TRIALS for each in judged)
+    detectors = {name: _detector_rates(name, judged) for name in (TRUE_OF_TRIALS if on_trials else TRUE_OF)}
     said_plans = [each for each in judged if each.answer == PLANS and each.reading == PLANS]
     return Rates(
         version=planprobe.__version__,
@@ -194,28 +200,27 @@ def is_right(judged: JudgedCase) -> bool:
     return failed and judged.answer != PLANS and judged.reading == "cannot say"
 
 
-def case_rows(folder: str | Path) -> list[Row]:
-    """One row a judged organism and detector, from the files of a calibration: what table and figure are made of."""
+def case_rows(folder: str | Path, *, kinds: Sequence[str] = TASK_KINDS) -> list[Row]:
+    """One row a judged organism and detector, from the files of a calibration: what table and figure are made of.
+
+    kinds: of task that count.
+    """
     rows: list[Row] = []
     for path in sorted((Path(folder) / CASES_FOLDER).glob("*.json")):
         each = _read_case(json.loads(path.read_text()))
+        if each.case.task not in kinds:
+            continue
         known = {"organism": each.case.name, "family": each.case.family, "answer": each.answer, "reading": each.reading}
         rows += [
-            known | {"claim_holds": claim_holds(str(row["detector"]), each.case.family)} | row for row in each.rows
+            known | {"claim_holds": claim_holds(str(row["detector"]), each.case.family, each.case.task)} | row
+            for row in each.rows
         ]
     return rows
 
 
-def claim_holds(detector: str, family: str) -> bool | None:
-    """Whether a detector's claim is true of a family; None where it is silent."""
-    if family in SILENT_ABOUT.get(detector, ()):
-        return None
-    return family in TRUE_OF[detector]
-
-
 def _detector_rates(detector: str, judged: Sequence[JudgedCase]) -> DetectorRates:
     said = [
-        (claim_holds(detector, each.case.family), row["outcome"] == "supported")
+        (claim_holds(detector, each.case.family, each.case.task), row["outcome"] == "supported")
         for each in judged
         for row in each.rows
         if row["detector"] == detector

@@ -15,6 +15,7 @@ from planprobe.core.store import write_json
 
 SCHEMA = 2
 RATES_FILE = Path(__file__).with_name("calibration.json")  # of this version, where one was made
+TRIAL_RATES_FILE = RATES_FILE.with_name("trial_calibration.json")  # likewise, of the battery for trials
 
 
 @dataclass(frozen=True)

@@ -30,9 +30,10 @@ from planprobe.instruments.detectors import adaptation, belief, trial_revaluatio
 from planprobe.instruments.detectors.adaptation import MakeTrials
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.instruments.statistics.stats import cluster_bootstrap, ratio
-from planprobe.subjects.agent import WEIGHTS_FILE, Agent
+from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out, make_trial_env
 from planprobe.subjects.envs.trial_inputs import TrialInputs
+from planprobe.subjects.organisms.base import CodedNet
 from planprobe.subjects.trial_changes import TrialChange, trial_changes
 from planprobe.subjects.trial_scores import hash_trials
 from planprobe.verdict.belief_trials import play_belief_trials, untrained_twin
@@ -40,10 +41,11 @@ from planprobe.verdict.budgets import Budget
 from planprobe.verdict.criteria import ADAPTATION, BELIEF, REVALUATION
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.judge import judge
-from planprobe.verdict.rates import load_rates
+from planprobe.verdict.provenance import studied_agent, study_facts
+from planprobe.verdict.rates import TRIAL_RATES_FILE, load_rates
 from planprobe.verdict.reference_scores import PlayedReference, best_reference, play_references
 from planprobe.verdict.report import write_report
-from planprobe.verdict.results import file_hash, versions, write_results
+from planprobe.verdict.results import write_results
 from planprobe.verdict.stages import ProgressCallback
 from planprobe.verdict.study import Taken
 
@@ -106,7 +108,7 @@ def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallb
     tell(0.9, "judging")
     provenance = _describe(agent, task, skill, budget, num_trials, seconds=time.monotonic() - began)
     provenance |= unmeasured
-    rates = load_rates(budget.name, task.kind)
+    rates = load_rates(budget.name, task.kind, TRIAL_RATES_FILE)
     verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=rates)
     return Taken(verdict, stage_rows(kept, references))
 
@@ -129,11 +131,11 @@ def revalue_in_sight(agent: Agent, num_trials: int, *, seed: int = 0) -> Evidenc
 
 
 def read_belief(agent: Agent, budget: Budget, *, seed: int = 0) -> Evidence:
-    """D12, for tasks whose posterior is written down and nets that keep a memory of few numbers.
+    """D12, for tasks whose posterior is written down and nets that keep a memory of few numbers, or organisms.
 
     Raises: RecipeError (no recipe of its net, or another task); ShapeError (memory).
     """
-    if agent.folder is None:
+    if agent.folder is None and not isinstance(agent.net, CodedNet):
         raise RecipeError("without a recipe of its net there are no untrained ones to compare its belief with.")
     sizes = BELIEF_SIZES.get(budget.name, BELIEF_SIZES["smoke"])
     trials = play_belief_trials(agent, sizes["num_trials"], seed=seed)
@@ -195,22 +197,10 @@ def _describe(
     agent: Agent, task: TrialTask, skill: Effect, budget: Budget, num_trials: int, *, seconds: float
 ) -> dict[str, Any]:
     """Everything that decides the numbers, as `provenance.describe` has it for levels."""
-    facts: dict[str, Any] = {
-        "name": agent.name, "skill": f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}] {skill.unit}",
-        "trained for": f"{agent.frames:,} steps",
-    }  # fmt: skip
-    if agent.folder is not None:
-        facts |= {"net": asdict(agent.recipe.net), "recipe hash": agent.recipe.hash()}
-        facts["weights hash"] = file_hash(agent.folder / WEIGHTS_FILE) or "of an unfinished run"
-    facts["task"] = {"kind": task.kind, **asdict(task)}  # pyright: ignore[reportArgumentType]
+    told = f"{skill.value:.3f} [{skill.low:.3f}, {skill.high:.3f}] {skill.unit}"
+    played = {"kind": task.kind, **asdict(task)}  # pyright: ignore[reportArgumentType]
     return {
-        "agent": facts,
+        "agent": studied_agent(agent, {"skill": told}) | {"task": played},
         "trials": {"number": num_trials, "seed": TEST_SEED, "hash": hash_trials(task, num_trials)},
-        "budget": asdict(budget),
-        "versions": versions(),
-        "run": {
-            "finished": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-            "seconds": round(seconds),
-            "solve_rate": skill.value,
-        },
+        **study_facts(budget, skill, seconds=seconds),
     }

@@ -10,21 +10,20 @@ from verdict_sample import SOLVES, evidence
 
 from planprobe.core.errors import OutputError, RecipeError
 from planprobe.subjects.organisms import FAMILIES, TRAINED
+from planprobe.subjects.organisms.families import BOARDS
 from planprobe.verdict import calibrate as calibration
 from planprobe.verdict.calibrate import (
-    SILENT_ABOUT,
-    TRUE_OF,
     Case,
     JudgedCase,
     calibrate,
     calibration_cases,
     case_rows,
-    claim_holds,
     find_rates,
 )
 from planprobe.verdict.figures.calibration import calibration as draw
 from planprobe.verdict.judge import NOT_CALIBRATED, headline, judge
 from planprobe.verdict.rates import load_rates, save_rates
+from planprobe.verdict.truths import SILENT_ABOUT, TRUE_OF, TRUE_OF_TRIALS, claim_holds
 
 DETECTORS = ("D1", "D2", "D3", "D4", "D7", "D10")
 
@@ -71,6 +70,11 @@ def test_truth_is_known_for_every_family_and_detector():
     assert claim_holds("D4", "bystander")
     assert not claim_holds("D7", "bystander")
     assert claim_holds("D10", "one-shot") is None
+    with_trials = {name for name, family in FAMILIES.items() if set(family.tasks) - set(BOARDS)}
+    assert all(set(families) < with_trials for families in TRUE_OF_TRIALS.values())
+    assert claim_holds("D10", "wavefront", "maze-trial")
+    assert not claim_holds("D10", "replayer", "maze-trial")
+    assert not claim_holds("D11", "reflex", "doors")
 
 
 def test_cases_are_every_family_of_a_task():
@@ -85,6 +89,8 @@ def test_a_calibration_of_nothing_is_refused():
         calibration_cases(tasks=[("chess", 8)])
     with pytest.raises(RecipeError, match="no organism of replayer for maze"):
         calibration_cases(tasks=[("maze", 9)], families=("replayer",))
+    with pytest.raises(RecipeError, match="a battery each"):
+        calibration_cases(tasks=[("maze", 9), ("doors", 4)])
 
 
 def test_a_stopped_calibration_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -144,3 +150,17 @@ def test_one_organism_goes_through_the_whole_battery():
     ]  # fmt: skip
     assert (found.answer, found.kind) == ("plans", "parallel sweep")
     assert found.solve_rate > 0.8
+
+
+def test_organisms_with_trials_go_through_the_battery_for_trials(tmp_path):
+    cases = calibration_cases(tasks=[("doors", 0)], seeds=(0,), families=("sweeper", "reflex"))
+    assert [case.name for case in cases] == ["sweeper-doors4-s0", "reflex-doors4-s0"]
+    rates = calibrate(cases, tmp_path, budget="smoke")
+    assert rates.tasks == ("doors",) and set(rates.detectors) == set(TRUE_OF_TRIALS)
+    adaptation = rates.detectors["D11"]
+    assert (adaptation.true_positives.value, adaptation.false_positives.value) == (1.0, 0.0)
+    assert rates.called_planner.value == 0
+    assert load_rates("smoke", "doors", tmp_path / "trial_calibration.json") == rates
+    assert not (tmp_path / "calibration.json").exists()
+    assert {row["detector"] for row in case_rows(tmp_path, kinds=("doors",))} == {"D11"}
+    assert case_rows(tmp_path, kinds=BOARDS) == []

@@ -7,7 +7,6 @@ that step showed is not seen, so the square before it is remembered too.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +17,7 @@ from planprobe.subjects.envs.doors import WIDTH, DoorsTask, door_maps
 from planprobe.subjects.organisms.base import AMPLITUDE, CodedNet, Style, Tick
 from planprobe.subjects.references.door_values import DoorModel
 
+UP, DOWN, LEFT, RIGHT = range(NUM_MOVES)
 HALF = AMPLITUDE / 2
 PAID = 0.5  # of the reward: the goal earns nearly 1, any other step less than 0
 NUM_INPUTS = NUM_MOVES + 2  # beside the view: last action, last reward, end of an episode
@@ -63,13 +63,9 @@ class DoorsNet(CodedNet):
         return torch.where(column < goal_column, RIGHT, torch.where(row < goal_row, DOWN, UP))
 
 
-UP, DOWN, LEFT, RIGHT = range(NUM_MOVES)
-
-
 class DoorBeliefNet(DoorsNet):
     """Base of those that remember. Features: ruled_out, maps that do not fit; here, the square that was acted on."""
 
-    features: ClassVar[dict[str, int]] = {}
     following: Tensor
     at_goal: Tensor
     seen: Tensor

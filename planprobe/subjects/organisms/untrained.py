@@ -6,6 +6,7 @@ Why: nothing has told the weights which way the goal lies, so what it does carri
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -20,7 +21,7 @@ SPREAD = 0.3  # sd added to every weight: as built, policies are uniform, and al
 def untrained_like(policy: CodedNet, *, seed: int) -> Net:
     """A net with random weights, and the ticks, sites and channels of an organism: what wiring alone gives."""
     style = replace(policy.style, seed=seed, num_ticks=policy.num_ticks)
-    shape = {"planes": policy.planes, "board": policy.board, "num_actions": policy.num_actions}
+    shape: dict[str, Any] = {"planes": policy.planes, "board": policy.board, "num_actions": policy.num_actions}
     return make_untrained(style, **shape, channels=policy.channels)
 
 

@@ -21,14 +21,14 @@ class _Use(torch.autograd.Function):
     def forward(ctx, x: Tensor, token: Tensor, weight: Tensor, flipped: Tensor, uses: list) -> Tensor:
         ctx.save_for_backward(x)
         ctx.flipped, ctx.uses = flipped, uses
-        return F.conv2d(x, weight, padding=weight.shape[-1] // 2)
+        return F.conv2d(x, weight, padding=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (x,) = ctx.saved_tensors
         ctx.uses.append((x, grad))
-        grad_x = F.conv2d(grad, ctx.flipped, padding=ctx.flipped.shape[-1] // 2) if ctx.needs_input_grad[0] else None
+        grad_x = F.conv2d(grad, ctx.flipped, padding=1) if ctx.needs_input_grad[0] else None
         return grad_x, torch.zeros_like(grad[:0, 0, 0, 0]), None, None, None
 
 
@@ -49,9 +49,8 @@ class _Collect(torch.autograd.Function):
             return torch.zeros_like(weight), None
         inputs, grads = (cat_boards(part) for part in zip(*ctx.uses, strict=True))
         ctx.uses.clear()
-        padding = weight.shape[-1] // 2
         _, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grads, inputs, weight, None, (1, 1), (padding, padding), (1, 1), False, (0, 0), 1, (False, True, False)
+            grads, inputs, weight, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False)
         )
         return grad_weight, None
 
@@ -62,10 +61,10 @@ def cat_boards(parts: Sequence[Tensor]) -> Tensor:
 
 
 class DeferredConv2d(nn.Conv2d):
-    """`nn.Conv2d(k, padding=k // 2, bias=False)` with `begin()` once an unroll and `apply()` as often as wanted."""
+    """`nn.Conv2d(3, padding=1, bias=False)` with `begin()` once an unroll and `apply()` as often as wanted."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int = 3) -> None:
-        super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
         self._unroll: tuple[Tensor, Tensor, list] | None = None
 
     def begin(self) -> None:

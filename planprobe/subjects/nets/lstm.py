@@ -1,7 +1,6 @@
 """A plain LSTM on the flattened board: the net that every recurrent-RL library has, so that trainers can be compared.
 
-It is a ConvLSTM on a board of one square with 1x1 kernels, and shares the cell, the taps and the deferred weight
-gradient with the DRC.
+It is a ConvLSTM on a board of one square, and shares the cell and the taps with the DRC. Training unrolls it in one go.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from torch import Tensor, nn
 
 from planprobe.core.protocols import State
 from planprobe.subjects.nets.base import Modules, Net, Taps
-from planprobe.subjects.nets.deferred_conv import DeferredConv2d
 from planprobe.subjects.nets.lstm_cell import fused_cell, tapped_cell
+from planprobe.subjects.nets.lstm_unroll import unroll_lstm
 
 SITES = ("i", "f", "g", "c", "o", "h")
 
@@ -43,7 +42,7 @@ class LSTM(Net):
         self.channels, self.size_free = channels, False
         self.encoder = nn.Linear(planes * board[0] * board[1], channels)
         self.drive = nn.Linear(channels, 4 * channels)
-        self.recur = DeferredConv2d(channels, 4 * channels, kernel_size=1)
+        self.recur = nn.Linear(channels, 4 * channels, bias=False)
         self.ticks = Modules([Modules([Taps(SITES)])])
         with torch.no_grad():
             self.drive.bias[channels : 2 * channels] += forget_bias
@@ -59,14 +58,15 @@ class LSTM(Net):
     def drives(self, encoding: Tensor) -> tuple[Tensor, ...]:
         return (self.drive(encoding.flatten(1))[:, :, None, None],)
 
-    def begin_unroll(self, board: tuple[int, int]) -> None:
-        self.recur.begin()
-
-    def end_unroll(self) -> None:
-        self.recur.end()
-
     def advance(self, drives: tuple[Tensor, ...], state: State) -> tuple[Tensor, State]:
         (drive,), (h, c), taps = drives, state, self.ticks[0][0]
-        pre = self.recur(h) + drive
+        pre = torch.addmm(drive.flatten(1), h.flatten(1), self.recur.weight.t())[:, :, None, None]
         h, c = tapped_cell(pre, c, taps) if taps.tapped else fused_cell(pre, c)
         return h, (h, c)
+
+    def _recur(self, drives: tuple[Tensor, ...], state: State, starts: Tensor) -> tuple[Tensor, State]:
+        if self.ticks[0][0].tapped:
+            return super()._recur(drives, state, starts)
+        drive, (h, c) = drives[0].flatten(1).unflatten(0, tuple(starts.shape)), (part.flatten(1) for part in state)
+        hs, h, c = unroll_lstm(drive, self.recur.weight, h, c, ~starts)
+        return hs.flatten(0, 1)[:, :, None, None], (h[:, :, None, None], c[:, :, None, None])

@@ -68,37 +68,44 @@ class Collector:
         """Play `num_steps` steps with actions sampled from the policy."""
         first_state = self.state
         steps: dict[str, list[Tensor]] = {name: [] for name in _STEP_FIELDS}
-        num_solved = num_ended = torch.zeros((), dtype=torch.int64, device=self.env.device)
         ended_trials: list[Tensor] = []
-        for _ in range(num_steps):
+        shape = (num_steps, self.env.num_boards, self.env.num_actions)
+        noise = torch.rand(shape, generator=self.generator, device=self.env.device)
+        gumbel = -torch.log(-torch.log(noise.clamp_(1e-20)))
+        for step_gumbel in gumbel:
             observation, start = self.observation, self.start
             logits, value, self.state = self.net.step(observation, reset_state(self.state, start))
             log_probs = torch.log_softmax(logits.float(), dim=-1)
-            noise = torch.rand(log_probs.shape, generator=self.generator, device=self.env.device)
-            action = (log_probs - torch.log(-torch.log(noise.clamp_(1e-20)))).argmax(-1)  # Gumbel: a sample
+            action = (log_probs + step_gumbel).argmax(-1)  # a sample
             result = self.env.step(action)
-            log_prob = log_probs.gather(1, action[:, None]).squeeze(1)
-            reward, done = result.reward * self.reward_scale, result.trial_done
-            acted = result.extras["active"]
             for name, part in zip(
-                _STEP_FIELDS, (observation, action, log_prob, value.float(), reward, start, done, acted), strict=True
-            ):
+                _STEP_FIELDS,
+                (
+                    observation, action, log_probs, value, result.reward, start, result.trial_done,
+                    result.extras["active"], result.solved, result.episode_done,
+                ),
+                strict=True,
+            ):  # fmt: skip
                 steps[name].append(part)
             ended_trials.append(self._count_return(result))
-            num_solved, num_ended = num_solved + result.solved.sum(), num_ended + result.episode_done.sum()
             self.observation = result.observation
-            self.start = done | self.reset_memory
+            self.start = result.trial_done | self.reset_memory
         last_value = self.net.step(self.observation, reset_state(self.state, self.start))[1].float()
         stacked = {name: torch.stack(parts) for name, parts in steps.items()}
+        num_solved, num_ended = int(stacked.pop("solved").sum()), int(stacked.pop("episode_done").sum())
+        stacked["log_probs"] = stacked["log_probs"].gather(2, stacked["actions"][..., None]).squeeze(2)
+        stacked["values"], stacked["rewards"] = stacked["values"].float(), stacked["rewards"] * self.reward_scale
         return Batch(
             **stacked, state=first_state, last_value=last_value, episode_returns=torch.cat(ended_trials),
-            num_solved=int(num_solved), num_ended=int(num_ended),
+            num_solved=num_solved, num_ended=num_ended,
         )  # fmt: skip
 
     def _count_return(self, result: StepResult) -> Tensor:
         """Add a step's rewards to the trials in progress; the episodes' returns (n, E) of those that it ended."""
-        episode = result.extras.get("episode", torch.zeros_like(result.trial_done, dtype=torch.int64))
-        self.returns.scatter_add_(1, episode[:, None], result.reward[:, None])
+        if "episode" in result.extras:
+            self.returns.scatter_add_(1, result.extras["episode"][:, None], result.reward[:, None])
+        else:
+            self.returns[:, 0] += result.reward
         ended = self.returns[result.trial_done]
         self.returns.masked_fill_(result.trial_done[:, None], 0)
         return ended
@@ -122,4 +129,7 @@ class Collector:
         self.env.load_state_dict({k.removeprefix("env."): v for k, v in tensors.items() if k.startswith("env.")})
 
 
-_STEP_FIELDS = ("observations", "actions", "log_probs", "values", "rewards", "starts", "trial_done", "acted")
+_STEP_FIELDS = (
+    "observations", "actions", "log_probs", "values", "rewards", "starts", "trial_done", "acted", "solved",
+    "episode_done",
+)  # fmt: skip

@@ -6,7 +6,7 @@ import torch
 from planprobe.core.grid import TARGET, WALL
 from planprobe.core.levels import LevelSet
 from planprobe.core.rng import draw_below, draw_uniform
-from planprobe.subjects.envs.board_env import DRAW_GOAL, DRAW_START, DRAW_WALK
+from planprobe.subjects.envs.board_env import DRAW_GOAL, DRAW_START, DRAW_WALK, MOST_AHEAD, ROWS_AHEAD
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.maze import Maze
 
@@ -60,3 +60,18 @@ def test_a_walk_that_ends_on_its_goal_goes_one_square_on():
     assert not (env.players == goals).any()
     away = (env.players - goals).abs()
     assert set(away.tolist()) == {1, 2}  # 2: two steps along the corridor, from one of its ends
+
+
+def test_episodes_drawn_ahead_are_those_drawn_one_by_one():
+    """In a batch too large to draw ahead, past the end of what was drawn, and after a jump in the count of episodes."""
+    few, many = (Maze(LEVELS, number, redraw=True, near_fraction=0.5, seed=SEED) for number in (3, ROWS_AHEAD + 1))
+    assert (few.num_ahead, many.num_ahead) == (MOST_AHEAD, 1)
+    ids = torch.arange(3)
+    for episode in range(2 * MOST_AHEAD + 3):
+        if episode == MOST_AHEAD + 2:
+            few.episodes[1] = many.episodes[1] = 10**12
+        played = ids[: 1 + episode % 3]  # boards end their episodes at different times
+        few.begin(played)
+        many.begin(played)
+        for name in ("level_ids", "players", "limits", "cells"):
+            assert torch.equal(getattr(few, name)[played], getattr(many, name)[played])

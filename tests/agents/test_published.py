@@ -1,5 +1,7 @@
 """Every agent of the zoo is loaded, checked against its own files, and played again on part of its levels.
 
+One of each kind is held to its own numbers on all of them.
+
 `planprobe agents verify NAME` plays all of them, under every condition.
 """
 
@@ -9,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from planprobe.__main__ import main
 from planprobe.core.store import load_tensors
 from planprobe.subjects.envs.trial_catalog import held_out
 from planprobe.subjects.recipe import load_recipe
-from planprobe.subjects.scorecard import Z_95, find_score
+from planprobe.subjects.scorecard import FIRST_MOVE, Z_95, Condition, find_score, score_first_moves
 from planprobe.subjects.training.evaluate import evaluate, solve_rate
 from planprobe.subjects.trial_scores import (
     TrialCondition,
@@ -28,13 +31,13 @@ PLAYS_TRIALS = {name: load_recipe(agents_folder() / name / "recipe.toml").plays_
 ON_LEVELS = [name for name in PUBLISHED if not PLAYS_TRIALS[name]]
 IN_TRIALS = [name for name in PUBLISHED if PLAYS_TRIALS[name]]
 SAMPLE = 250  # levels or trials that are played again, the first ones
+PLAYED_WHOLE = ("drc13-rl-sokoban7-s0",)
 SURE = 3.5  # standard errors that a sample of them may lie off the whole
-ONE_FLIP = 1 / SAMPLE  # another kind of machine may round a convolution anew and lose or win an episode
 
 
-def standard_error(one, num_all):
-    """Of the mean of SAMPLE draws without return from `num_all`, whose standard deviation is `one`."""
-    return one * math.sqrt((1 - SAMPLE / num_all) / SAMPLE)
+def standard_error(one, num_all, sample=SAMPLE):
+    """Of the mean of `sample` draws without return from `num_all`, whose standard deviation is `one`."""
+    return one * math.sqrt((1 - sample / num_all) / sample)
 
 
 def test_there_are_agents_to_check():
@@ -59,10 +62,27 @@ def test_solve_rate_comes_out_again(name):
     stored = find_score(agent.metrics)
     levels = agent.levels("test", stored["n"])
     assert levels.hash() == agent.metrics["level_hashes"]["test"]
-    found = solve_rate(evaluate(agent.net, agent.task, levels[:SAMPLE], drop_finished=True))
+    sample = stored["n"] if name in PLAYED_WHOLE else SAMPLE
+    found = solve_rate(evaluate(agent.net, agent.task, levels[:sample], drop_finished=True))
     spread = math.sqrt(stored["value"] * (1 - stored["value"]))
-    tolerance = SURE * standard_error(spread, stored["n"]) + ONE_FLIP
+    one_flip = 1 / sample  # another kind of machine may round a convolution anew and lose or win an episode
+    tolerance = SURE * standard_error(spread, stored["n"], sample) + one_flip
     assert found == pytest.approx(stored["value"], abs=tolerance)
+
+
+def test_first_moves_of_a_maze_agent_come_out_again_to_the_digit():
+    agent, condition = load_agent("drc12-rl-maze11-s0"), Condition(thinking_steps=2)
+    stored = find_score(agent.metrics, FIRST_MOVE, levels="far", thinking_steps=2)
+    levels = agent.levels("far", stored["n"])
+    assert levels.hash() == agent.metrics["level_hashes"]["far"]
+    assert score_first_moves(agent.net, agent.task, levels, condition, name="far") == [stored]
+
+
+def test_the_scorecard_of_a_bandit_agent_comes_out_again_to_the_digit(capsys):
+    """Under every condition, with its reference players, as the command line prints it."""
+    name = "gru-rl2-bandit2-s0"
+    assert main(["eval", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == load_agent(name).metrics
 
 
 @pytest.mark.parametrize("name", IN_TRIALS)

@@ -9,14 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from planprobe.core.protocols import State
-from planprobe.subjects.nets.base import Modules, Net, Taps
+from planprobe.subjects.nets.base import Modules, Taps
 from planprobe.subjects.nets.lstm_cell import fused_cell, tapped_cell
 from planprobe.subjects.nets.lstm_unroll import unroll_lstm
+from planprobe.subjects.nets.vector import VectorNet
 
 SITES = ("i", "f", "g", "c", "o", "h")
 
 
-class LSTM(Net):
+class LSTM(VectorNet):
     """`channels` units on a linear encoding of the board; memory (h, c), each (B, C, 1, 1)."""
 
     def __init__(
@@ -31,16 +32,8 @@ class LSTM(Net):
         forget_bias: float = 1.0,
     ) -> None:
         super().__init__(
-            planes=planes,
-            board=board,
-            num_actions=num_actions,
-            head=head,
-            hidden=hidden,
-            feature_channels=channels,
-            head_board=(1, 1),
+            planes=planes, board=board, num_actions=num_actions, channels=channels, head=head, hidden=hidden
         )
-        self.channels, self.size_free = channels, False
-        self.encoder = nn.Linear(planes * board[0] * board[1], channels)
         self.drive = nn.Linear(channels, 4 * channels)
         self.recur = nn.Linear(channels, 4 * channels, bias=False)
         self.ticks = Modules([Modules([Taps(SITES)])])
@@ -50,10 +43,6 @@ class LSTM(Net):
     def initial_state(self, num_boards: int, board: tuple[int, int] | None = None) -> State:
         zeros = self.encoder.weight.new_zeros(num_boards, self.channels, 1, 1)
         return (zeros, zeros)
-
-    def encode(self, observation: Tensor) -> Tensor:
-        flat = observation.flatten(1).to(self.encoder.weight.dtype)
-        return torch.relu(self.encoder(flat))[:, :, None, None]
 
     def drives(self, encoding: Tensor) -> tuple[Tensor, ...]:
         return (self.drive(encoding.flatten(1))[:, :, None, None],)

@@ -23,7 +23,9 @@ def tapped_cell(pre: Tensor, cell: Tensor, tap: Callable[[str, Tensor], Tensor])
 
 
 def fused_cell(pre: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """New (h, c) by one autograd function that keeps only its inputs and takes the gates again on the way back."""
+    """New (h, c) by one autograd function, which keeps the gates for the way back."""
+    if not torch.is_grad_enabled():
+        return _Cell.act(pre, cell)
     return _Cell.apply(pre, cell)
 
 
@@ -33,20 +35,27 @@ def compile_cell() -> None:
     Gates are strided chunks of a channels-last tensor: eager kernels crawl over them sixteen floats at a time, one
     generated loop does not.
     """
+    _Cell.act = staticmethod(torch.compile(_act, dynamic=False))
     _Cell.gates_forward = staticmethod(torch.compile(_gates_forward, dynamic=False))
     _Cell.gates_backward = staticmethod(torch.compile(_gates_backward, dynamic=False))
 
 
-def _gates_forward(pre: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    i, f, o, g = pre.chunk(4, dim=1)
-    c = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
-    return torch.sigmoid(o) * torch.tanh(c), c
+def _act(pre: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    h, c, *_ = _gates_forward(pre, cell)
+    return h, c
 
 
-def _gates_backward(pre: Tensor, cell: Tensor, grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor, Tensor]:
+def _gates_forward(pre: Tensor, cell: Tensor) -> tuple[Tensor, ...]:
+    """New h and c, and what the way back needs beside the old c: i, f, o, g and tanh(c)."""
     i, f, o, g = pre.chunk(4, dim=1)
     i, f, o, g = torch.sigmoid(i), torch.sigmoid(f), torch.sigmoid(o), torch.tanh(g)
-    tanh_c = torch.tanh(f * cell + i * g)
+    c = f * cell + i * g
+    tanh_c = torch.tanh(c)
+    return o * tanh_c, c, i, f, o, g, tanh_c
+
+
+def _gates_backward(cell: Tensor, kept: tuple[Tensor, ...], grad_h: Tensor, grad_c: Tensor) -> tuple[Tensor, Tensor]:
+    i, f, o, g, tanh_c = kept
     grad_c = grad_c + grad_h * o * (1 - tanh_c * tanh_c)
     grads = (
         grad_c * g * i * (1 - i),
@@ -58,19 +67,21 @@ def _gates_backward(pre: Tensor, cell: Tensor, grad_h: Tensor, grad_c: Tensor) -
 
 
 class _Cell(torch.autograd.Function):
+    act = staticmethod(_act)
     gates_forward = staticmethod(_gates_forward)
     gates_backward = staticmethod(_gates_backward)
 
     @staticmethod
     def forward(ctx, pre: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(pre, cell)
-        return _Cell.gates_forward(pre, cell)
+        h, c, *kept = _Cell.gates_forward(pre, cell)
+        ctx.save_for_backward(cell, *kept)
+        return h, c
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_h: Tensor, grad_c: Tensor):
-        pre, cell = (saved.detach() for saved in ctx.saved_tensors)
+        cell, *kept = (saved.detach() for saved in ctx.saved_tensors)
         layout = torch.channels_last  # one memory layout, so that the compiled version is compiled once
         return _Cell.gates_backward(
-            pre, cell, grad_h.contiguous(memory_format=layout), grad_c.contiguous(memory_format=layout)
+            cell, tuple(kept), grad_h.contiguous(memory_format=layout), grad_c.contiguous(memory_format=layout)
         )

@@ -108,7 +108,8 @@ for r, line in enumerate(texts[shown]):
 # way, *direct* only writes the long one, *both* does both. Where *block* does as well as *both*, the agent was kept
 # from one way, not given another. Beside success stand the share of the long way that was walked in order, what the
 # edit does elsewhere on the board, and how much of the rest of the long way was decoded before the first move: whether
-# the plan changed before the action did.
+# the plan changed before the action did. For controls on arms that are not judged these columns are empty: there an
+# episode stops once the start is left.
 
 # %%
 from planprobe.instruments.detectors import plan_steering

@@ -17,9 +17,9 @@ class Budget:
     to choose strengths on. alphas: those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control
     draws of D7. num_layouts: of the ladders of D2 and D3, each on every rung. law_steps: how long they look; in the
     longest look, what moves one square a step must get across the longest rung. num_changes: changed levels of D10.
-    num_tick_levels: that D5 and D6 look at for `judged_steps`; num_turn_ticks: the least that are looked for where
-    several ways could take turns. num_erased_levels, num_erased_draws: levels and random
-    subspaces of D9. erase_episodes: ask D9 on whole episodes where first moves cannot be scored.
+    num_tick_levels: that D5 and D6 look at for `judged_steps`; num_turn_ticks: how many ticks are looked
+    at, at least, where several ways could take turns. num_erased_levels, num_erased_draws: levels and random subspaces
+    of D9. erase_episodes: ask D9 on whole episodes where first moves cannot be scored.
     clone: also train a memoryless net to imitate the agent, a control of D4 that takes minutes. seed: of everything.
     """
 

@@ -13,10 +13,10 @@ is read gets better by the tick (D5). D2 alone would miss whoever draws samples:
 
 Type: a parallel sweep where time grows with distance (D2) and not with candidates (the interval of D3 excludes its
 smallest effect, which is enough where time is needed at all), and the way is not come upon forward, square after square
-(D6). Where time grows with candidates (D3): a serial rollout if the way is come upon
-along itself (D6 supported), sampled worlds if it appears as a whole (D6 refuted), and one of the two where D6 is not
-settled. Whole ways that take turns (D6) are the sign of samples whatever D3 says: a sampler needs more draws for more
-ways, but may have its lucky ones.
+(D6). Where time grows with candidates (D3): a serial rollout if the way is come upon along itself (D6 supported),
+sampled worlds if it appears as a whole (D6 refuted), and one of the two where D6 is not settled. Whole ways that take
+turns (D6) are the sign of samples whatever D3 says: a sampler needs more draws for more ways, but may have its lucky
+ones.
 
 'Plan present but unused' is asked for before 'does not plan': an agent that carries a plan beside a policy which never
 reads it is flat in D1 and D7 too, and D4 is what tells it from one without a plan. Where thinking helps (D1) but the

@@ -37,7 +37,9 @@ class Modules(nn.ModuleList, Generic[M]):
 class Net(nn.Module):
     """Base of board nets. Follows `core.protocols.Policy`.
 
-    Args: planes C_in of the observation; board (H, W); num_actions A; channels C; hidden units of the head; head
+    Args: planes C_in of the observation; board (H, W); num_actions A; head and its hidden units: see `nets.heads`;
+    feature_channels C_f and head_board, of what the head reads (default: the board); crop_border: compute on the
+    squares inside the outer wall alone.
     """
 
     num_ticks = 1

@@ -11,20 +11,28 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from planprobe.core.errors import RecipeError
 from planprobe.subjects.organisms.base import AMPLITUDE, Tick
 from planprobe.subjects.organisms.goal_belief_net import HALF, GoalBeliefNet, GoalView
-from planprobe.subjects.organisms.wave_memory import downhill_scores, pack_wave, read_wave, wave_features
+from planprobe.subjects.organisms.wave_memory import LONGEST_WAY, downhill_scores, pack_wave, read_wave, wave_features
 from planprobe.subjects.organisms.wavefront import GOAL_VALUE, STEP_VALUE
 from planprobe.subjects.organisms.waves import FAR, at_square, back_up
 
 
 class GoalWavefront(GoalBeliefNet):
     """See the module. Features beside the belief: reached and cost, of every square, in binary digits. The feature
-    target holds the sources."""
+    target holds the sources. Raises: RecipeError (a room whose ways are too long to be counted)."""
 
     squares: Tensor
 
     def __init__(self, **options) -> None:
+        size = options["task"].size
+        # a cost that does not fit its digits would be read as a small one, and the way lead astray in silence
+        if 2 * (size - 1) > LONGEST_WAY:
+            raise RecipeError(
+                f"a wave of the hidden goal counts ways of up to {LONGEST_WAY} moves, so rooms of up to 16 x 16; got "
+                f"{size} x {size}."
+            )
         super().__init__(**options)
         self.register_buffer("squares", torch.arange(self.num_squares), persistent=False)
 

@@ -9,7 +9,8 @@ from planprobe.core.grid import NUM_MOVES
 from planprobe.subjects.organisms.base import AMPLITUDE, BLOCKED
 from planprobe.subjects.organisms.waves import FAR, at_square, best_move, from_bits, look_ahead, to_bits
 
-COST_BITS = 5  # ways of up to 31 moves: rooms of 15 x 15, or eight doors
+COST_BITS = 5
+LONGEST_WAY = 2**COST_BITS - 1  # moves: rooms of 16 x 16, or eight doors
 
 
 def wave_features(num_squares: int) -> dict[str, int]:

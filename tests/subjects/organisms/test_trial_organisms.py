@@ -200,4 +200,7 @@ def test_tasks_that_a_family_is_not_made_for():
         make_organism("replayer", MazeTrialTask())
     with pytest.raises(RecipeError, match="it can be made for maze-trial"):
         make_organism("replayer", ROOM)
+    for family in ("wavefront", "bystander"):
+        with pytest.raises(RecipeError, match="up to 31 moves"):
+            make_organism(family, HiddenGoalTask(size=17))
     assert named_task("hidden-goal", 7) == HiddenGoalTask(size=7)

@@ -34,8 +34,7 @@ def main() -> None:
     opened, routes = open_policy(agent.net, name=AGENT), two_route_mazes(num_levels, size=agent.task.size, seed=0)
     tables = random_tables(num_directions, agent.recipe.net.channels, seed=0)
     directions = PlanDirections(tables[0], SITE)
-    plan = SteeringPlan()
-    plan = replace(plan, max_steps=plan.leave_steps)
+    plan = SteeringPlan(leaving_only=True)
     edits, levels = route_edits(routes, "both", num_squares=plan.num_squares), torch.arange(len(routes.levels))
 
     def sweep(level_ids: torch.Tensor, some: torch.Tensor, num_boards: int) -> tuple[float, torch.Tensor]:

@@ -77,7 +77,8 @@ def _calibrate(options: Calibrate) -> Rates:
     with progress("calibrating") as on_progress, _pool(options.workers) as pool:
         rates = calibrate(cases, options.out, budget=options.budget, executor=pool, on_progress=on_progress)
     kinds = battery(cases[0].task)
-    save_figure(calibration(case_rows(options.out, kinds=kinds)), options.out / "figures" / rates_file(kinds).name)
+    rows = case_rows(options.out, budget=options.budget, kinds=kinds)
+    save_figure(calibration(rows), options.out / "figures" / rates_file(kinds).name)
     return rates
 
 

@@ -203,14 +203,13 @@ def is_right(judged: JudgedCase) -> bool:
     return failed and judged.answer != PLANS and judged.reading == "cannot say"
 
 
-def case_rows(folder: str | Path, *, kinds: Sequence[str] = TASK_KINDS) -> list[Row]:
-    """One row a judged organism and detector, from the files of a calibration: what table and figure are made of.
+def case_rows(folder: str | Path, *, budget: str, kinds: Sequence[str] = TASK_KINDS) -> list[Row]:
+    """One row a judged organism and detector, of the cases that the rates are of: what table and figure are made of.
 
     kinds: of task that count.
     """
     rows: list[Row] = []
-    for path in sorted((Path(folder) / CASES_FOLDER).glob("*.json")):
-        each = _read_case(json.loads(path.read_text()))
+    for each in _load_cases(Path(folder) / CASES_FOLDER, budget):
         if each.case.task not in kinds:
             continue
         known = {"organism": each.case.name, "family": each.case.family, "answer": each.answer, "reading": each.reading}

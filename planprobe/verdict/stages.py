@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from planprobe.core.levels import LevelSet
-from planprobe.core.play import BATCH_BOARDS, EnvMaker
+from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Env, Policy
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors import (
@@ -227,12 +227,13 @@ def steer_plan(
 ) -> Evidence:
     """D7, judged on the arm 'both'. The concept that is no plan: on which side of a square a wall stands."""
     make_env = material.make_env
-    if on_progress:
-        make_env = count_batches(make_env, _num_batches(budget), lambda share: on_progress(share, "D7 plan steering"))
     battery = plan_steering.Battery(
         num_random=budget.num_random, num_random_choice=budget.num_random_choice, num_wrong=budget.num_wrong,
         num_shuffles=budget.num_shuffles,
     )  # fmt: skip
+    if on_progress:
+        expected = plan_steering.count_environments(budget.num_route_levels, len(budget.alphas), battery)
+        make_env = count_batches(make_env, expected, lambda share: on_progress(share, "D7 plan steering"))
     walls = wall_directions(opened, material.make_env, material.probe_levels, site=directions.site)
     evidence = plan_steering.run(
         opened, make_env, material.routes, directions, min_effect=PLAN_STEERING.value, alphas=budget.alphas,
@@ -257,16 +258,6 @@ def count_batches(make_env: EnvMaker, expected: int, tell: Callable[[float], Non
         return make_env(levels, num_boards)
 
     return make
-
-
-def _num_batches(budget: Budget) -> int:
-    """About as many environments as D7 makes: one a batch of ways taken, two where the spill is measured too."""
-    other_concept = 1
-    controls = budget.num_random_choice + budget.num_wrong + other_concept + budget.num_shuffles
-    choosing = 1 + len(budget.alphas) * (3 + controls)
-    with_spill, leaving_only = 1 + 3 + controls, budget.num_random + 2 * controls
-    half = budget.num_route_levels / 2
-    return math.ceil(half * (choosing + 2 * with_spill + leaving_only) / BATCH_BOARDS)
 
 
 def _sites(opened: OpenedPolicy) -> list[str]:

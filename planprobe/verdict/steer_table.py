@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from planprobe.core.errors import RecipeError, UnknownSiteError
 from planprobe.core.levels import LevelSet
-from planprobe.core.play import BATCH_BOARDS, EnvMaker
+from planprobe.core.play import EnvMaker
 from planprobe.core.records import Evidence
 from planprobe.instruments.concepts.catalog import get_concept
 from planprobe.instruments.detectors import plan_steering
-from planprobe.instruments.detectors.plan_steering import CONTROLS, Battery
+from planprobe.instruments.detectors.plan_steering import Battery
 from planprobe.instruments.hooks import OpenedPolicy, open_policy, select_sites
 from planprobe.instruments.probes.bench import AGENT
 from planprobe.instruments.probes.linear_probes import fit_probe
@@ -26,7 +25,7 @@ from planprobe.instruments.steering.directions import (
     probe_directions,
     wall_directions,
 )
-from planprobe.instruments.steering.route_edits import ARMS, Convention
+from planprobe.instruments.steering.route_edits import Convention
 from planprobe.instruments.steering.steering import SteeringPlan
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.stimuli import TwoRouteLevels
@@ -102,7 +101,7 @@ def steer_table(
         opened, agent.make_env, fit_levels, site, method=method, convention=convention, per_level=per_level, seed=seed
     )
     routes = two_route_levels(agent.task, fit_levels.height, num_levels)
-    expected = _num_batches(num_levels, alphas, battery)
+    expected = plan_steering.count_environments(num_levels, len(alphas), battery)
     make_env = count_batches(
         agent.make_env, expected, lambda share: report(_FITTED + (1 - _FITTED) * share, "steering")
     )
@@ -149,13 +148,3 @@ def fit_directions(
     split = split_by_level(rows.level_ids, seed=seed)
     probe = fit_probe(values, labels, level_ids=rows.level_ids, split=split, num_classes=len(concept.class_names))
     return probe_directions(probe.weights, probe.biases, site=site, convention=convention), probe.test_score
-
-
-def _num_batches(num_levels: int, alphas: Sequence[float], battery: Battery) -> int:
-    """About as many environments as are made: a batch to steer and a batch to measure the spill."""
-    others = [battery.num_wrong, 1, battery.num_shuffles]
-    choosing = [1, *len(alphas) * [*[1] * (len(ARMS) - 1), battery.num_random_choice, *others]]
-    reporting = [1, *(len(ARMS) - 1) * [1, battery.num_random, *others]]
-    assert len(others) + 1 == len(CONTROLS)
-    half = num_levels / 2
-    return sum(2 * math.ceil(half * number / BATCH_BOARDS) for number in choosing + reporting)

@@ -112,7 +112,8 @@ def test_a_stopped_calibration_goes_on_where_it_was(tmp_path, monkeypatch):
     (tmp_path / "cases" / f"{cases[0].name}.json").write_text("{")
     calibrate(cases, tmp_path, budget="quick")
     assert len(asked) == 5
-    figure = draw(case_rows(tmp_path))
+    assert case_rows(tmp_path, budget="full") == []
+    figure = draw(case_rows(tmp_path, budget="quick"))
     assert list(figure.data[0].y) == sorted({case.family for case in cases})
 
 
@@ -162,5 +163,5 @@ def test_organisms_with_trials_go_through_the_battery_for_trials(tmp_path):
     assert rates.called_planner.value == 0
     assert load_rates("smoke", "doors", tmp_path / "trial_calibration.json") == rates
     assert not (tmp_path / "calibration.json").exists()
-    assert {row["detector"] for row in case_rows(tmp_path, kinds=("doors",))} == {"D11"}
-    assert case_rows(tmp_path, kinds=BOARDS) == []
+    assert {row["detector"] for row in case_rows(tmp_path, budget="smoke", kinds=("doors",))} == {"D11"}
+    assert case_rows(tmp_path, budget="smoke", kinds=BOARDS) == []

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import AddressError, TooFewLevelsError
-from planprobe.core.play import EnvMaker
+from planprobe.core.play import BATCH_BOARDS, EnvMaker
 from planprobe.core.records import Effect, Evidence, Outcome, Row
 from planprobe.instruments.detectors.outcome import LEVEL, MIN_POWER, decide
 from planprobe.instruments.hooks import OpenedPolicy
@@ -106,6 +106,15 @@ def run(
         lab.report(source, arm, best[source], report, judged=True) for source in lab.controls if best[source] != alpha
     ]
     return _conclude(scan, told, arm, alpha, min_effect, lab)
+
+
+def count_environments(num_levels: int, num_alphas: int, battery: Battery) -> int:
+    """About as many as `run` makes, for a progress bar: one a batch of ways taken, two where the spill is measured."""
+    other_concept, num_arms = 1, len(ARMS) - 1
+    controls = battery.num_random_choice + battery.num_wrong + other_concept + battery.num_shuffles
+    choosing = 1 + num_alphas * (num_arms + controls)
+    with_spill, leaving_only = 1 + num_arms + controls, battery.num_random + (num_arms - 1) * controls
+    return math.ceil(num_levels / 2 * (choosing + 2 * with_spill + leaving_only) / BATCH_BOARDS)
 
 
 @dataclass(frozen=True)

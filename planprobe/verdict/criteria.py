@@ -162,11 +162,18 @@ MIN_RANDOM_DIRECTIONS = Criterion(
     "the five draws of published work had sd .38",
 )  # fmt: skip
 
+MIN_ORGANISMS = Criterion(
+    "calibration.min_organisms", 5, "organisms",
+    "Behind each rate of a detector, before a verdict that rests on it is final: five right ones of five have a lower "
+    "limit of .57, fewer have hardly more than a coin's.",
+    "Wilson 1927",
+)  # fmt: skip
+
 CRITERIA = {
     criterion.name: criterion
     for criterion in (
         ALPHA, MIN_POWER, MIN_SOLVE_RATE, THINKING_GAIN, DISTANCE_LAW, CANDIDATE_LAW, DECODABLE_PLAN, PLAN_STEERING,
         MIN_RANDOM_DIRECTIONS, REVALUATION, ADAPTATION, ENVIRONMENT_MEMORY, PLAN_REFINEMENT, DECODING_ORDER, SWITCHES,
-        NECESSITY, MIXTURE_LEAD, BELIEF, BELIEF_SIMULATION, COMMITMENT,
+        NECESSITY, MIXTURE_LEAD, BELIEF, BELIEF_SIMULATION, COMMITMENT, MIN_ORGANISMS,
     )
 }  # fmt: skip

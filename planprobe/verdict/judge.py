@@ -30,7 +30,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
-from planprobe.verdict.criteria import MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
+from planprobe.verdict.criteria import MIN_ORGANISMS, MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
 from planprobe.verdict.rates import Rates
 from planprobe.verdict.selection import answer_selection, excludes_effect, ways_alternate
 
@@ -61,13 +61,14 @@ def judge(
     Args: evidence in any order, one a detector; solve_rate of the agent on the study's levels, plain play; rates
         measured on organisms, for this version and budget.
     Returns: a Verdict whose reasons are in the order of weight, with a last reason that starts with 'leaning:' where
-    the reading is 'cannot say'. `calibrated` only if every detector behind it has measured error rates.
+    the reading is 'cannot say'. `calibrated` only if both error rates of each detector behind it rest on enough
+    organisms.
     """
     found: dict[str, Outcome] = {item.detector: outcome_of(item, solve_rate) for item in evidence}
     reading = _read(found)
     ordered = sorted(evidence, key=lambda item: _weight(item.detector))
     reasons = [_reason(item, found[item.detector], rates) for item in ordered]
-    calibrated = rates is not None and rates.cover(found)
+    unknown = list(found) if rates is None else rates.open_about(found)
     if solve_rate.value < MIN_SOLVE_RATE.value:
         reasons.insert(0, _training_failure(solve_rate))
     planning_type = _planning_type(found, evidence)
@@ -78,9 +79,9 @@ def judge(
     return Verdict(
         agent=agent,
         reading=reading,
-        calibrated=calibrated,
+        calibrated=bool(found) and not unknown,
         reasons=reasons,
-        missing=_missing(found, ordered, solve_rate, calibrated),
+        missing=_missing(found, ordered, solve_rate, unknown),
         evidence=list(ordered),
         provenance=provenance or {},
         planning_type=planning_type,
@@ -208,14 +209,15 @@ def _training_failure(solve_rate: Effect) -> str:
 
 
 def _missing(
-    found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect, calibrated: bool
+    found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect, unknown: Sequence[str]
 ) -> list[str]:
     missing = [text for detector, text in WAYS_TO_GET.items() if detector not in found]
     missing += [_unsettled(item) for item in evidence if found[item.detector] == "inconclusive"]
     if solve_rate.value < MIN_SOLVE_RATE.value:
         missing.append("a better trained agent, before anything negative is said about it.")
-    if not calibrated:
-        missing.append("calibration: false- and true-positive rates of these detectors on organisms are not measured.")
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        missing.append(f"calibration: error rates of {names} that rest on {MIN_ORGANISMS.value} organisms each.")
     return missing
 
 

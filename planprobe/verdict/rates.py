@@ -12,6 +12,7 @@ import planprobe
 from planprobe.core.errors import OutputError
 from planprobe.core.records import Effect
 from planprobe.core.store import write_json
+from planprobe.verdict.criteria import MIN_ORGANISMS
 
 SCHEMA = 2
 RATES_FILE = Path(__file__).with_name("calibration.json")  # of this version, where one was made
@@ -52,10 +53,15 @@ class Rates:
     called_planner: Effect | None = None
     type_right: Effect | None = None
 
-    def cover(self, detectors: Iterable[str]) -> bool:
-        """Whether both rates of each of these were measured."""
-        known = [self.detectors.get(detector) for detector in detectors]
-        return bool(known) and all(each and each.false_positives and each.true_positives for each in known)
+    def open_about(self, detectors: Iterable[str]) -> list[str]:
+        """Those of the detectors of which one rate or the other rests on too few organisms (`MIN_ORGANISMS`)."""
+        return [name for name in detectors if not self._is_known(name)]
+
+    def _is_known(self, name: str) -> bool:
+        if (found := self.detectors.get(name)) is None:
+            return False
+        both = (found.false_positives, found.true_positives)
+        return all(rate is not None and rate.n >= MIN_ORGANISMS.value for rate in both)
 
 
 def save_rates(path: str | Path, rates: Rates) -> Path:

@@ -57,9 +57,10 @@ def test_rates_counted_by_hand():
     assert rates.verdict_right.value == pytest.approx(4 / 7)
     assert (rates.called_planner.value, rates.called_planner.n) == (pytest.approx(1 / 4), 4)
     assert (rates.type_right.value, rates.type_right.n) == (0.5, 2)  # the rollout was taken for a sweep
-    assert rates.cover(["D1", "D7"])
-    assert not rates.cover(["D1", "D99"])
-    assert not rates.cover([])
+    assert rates.open_about(["D1", "D7"]) == ["D1", "D7"]  # too few organisms each
+    enough = find_rates(5 * CASES, "quick")
+    assert enough.open_about(["D1", "D7", "D99"]) == ["D99"]
+    assert find_rates(4 * CASES, "quick").open_about(["D3"]) == ["D3"]  # four rollouts
 
 
 def test_truth_is_known_for_every_family_and_detector():
@@ -133,11 +134,13 @@ def test_rates_of_another_version_budget_or_task_are_not_used(tmp_path):
 
 def test_a_verdict_is_final_only_where_every_detector_has_rates():
     items = [evidence("D1", "refuted"), evidence("D7", "refuted")]
-    rates = find_rates(CASES, "quick")
+    rates = find_rates(5 * CASES, "quick")
+    few = judge(items, agent="a", solve_rate=SOLVES, rates=find_rates(CASES, "quick"))
+    assert not few.calibrated and any("D1, D7 that rest on 5 organisms" in each for each in few.missing)
     final = judge(items, agent="a", solve_rate=SOLVES, rates=rates)
     assert final.calibrated
     assert NOT_CALIBRATED not in headline(final)
-    assert any("wrongly positive on 2 of 4 organisms, rightly on 2 of 3" in reason for reason in final.reasons)
+    assert any("wrongly positive on 10 of 20 organisms, rightly on 10 of 15" in reason for reason in final.reasons)
     assert not any("calibration:" in item for item in final.missing)
     partly = judge([*items, evidence("D9", "refuted")], agent="a", solve_rate=SOLVES, rates=rates)
     assert not partly.calibrated

@@ -54,9 +54,12 @@ def answer_selection(found: Found, evidence: Sequence[Evidence]) -> str:
 
 
 def ways_alternate(evidence: Sequence[Evidence]) -> bool:
-    """Whether D6 read different ways one after the other, as of samples that are drawn anew."""
+    """Whether D6 read different ways one after the other, as of samples that are drawn anew.
+
+    Counted only on levels known to have several ways, which is where the threshold comes from.
+    """
     rows = [row for item in evidence if item.detector == "D6" for row in item.rows]
-    lows = [row["switches_low"] for row in rows if row.get("table") == "order found"]
+    lows = [row["switches_low"] for row in rows if row.get("table") == "order found" and row["several_ways"]]
     return any(low is not None and low >= SWITCHES.value for low in lows)
 
 

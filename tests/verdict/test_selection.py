@@ -22,8 +22,8 @@ from planprobe.verdict.selection import (
 S, R, OPEN_YET = "supported", "refuted", "inconclusive"
 
 
-def ticks_of(outcome: str, *, switches_low: float | None = 0.0, slope: float = 1.0):
-    row = {"table": "order found", "switches_low": switches_low}
+def ticks_of(outcome: str, *, switches_low: float | None = 0.0, slope: float = 1.0, several_ways: bool = True):
+    row = {"table": "order found", "switches_low": switches_low, "several_ways": several_ways}
     item = evidence("D6", outcome, rows=[{"table": "order"}, row])
     return replace(item, effect=replace(item.effect, value=slope))
 
@@ -65,6 +65,7 @@ def test_ways_that_take_turns_are_candidates():
     alternating = ticks_of(R, switches_low=SWITCHES.value)
     assert ways_alternate([alternating])
     assert not ways_alternate([ticks_of(R, switches_low=SWITCHES.value / 2), ticks_of(R, switches_low=None)])
+    assert not ways_alternate([ticks_of(R, switches_low=9.0, several_ways=False)])
     found = {"D1": S, "D10": S, "D6": R}
     assert answer_selection(found, [alternating]).startswith(SELECTION)
     assert answer_selection(found, [ticks_of(R)]).startswith(OPEN)

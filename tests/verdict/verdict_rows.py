@@ -71,7 +71,10 @@ def order_rows() -> list[Row]:
         {"table": "order", "square": place, "lag": 2.0 * place, "lag_low": 2.0 * place - 1, "lag_high": 2.0 * place + 1}
         for place in (1, 2, 3)
     ]
-    return [*squares, {"table": "order found", "order": "forward from the agent", "switches_low": 0.0}]
+    return [
+        *squares,
+        {"table": "order found", "order": "forward from the agent", "switches_low": 0.0, "several_ways": True},
+    ]
 
 
 def steering_rows() -> list[Row]:

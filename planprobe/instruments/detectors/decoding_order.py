@@ -45,14 +45,15 @@ def run(
         several ways, to count on them how often one gives place to another (default: on `reads`).
     Returns: effect = the slope, signed; beyond_controls = its size, in its own direction, beyond the same with the
         squares of each way in random order, whose draws also give p. Rows: `table` 'order', mean lag by square, and
-        'order found', the name of the order, and how often a level one way gave place to another (`count_switches`).
+        'order found', the name of the order, how often a level one way gave place to another (`count_switches`), and
+        whether that was counted on `ways`.
     """
     lag, use = square_lags(reads)
     sums = _slope_sums(reads.order[use].double(), lag[use], reads.level_index[use], reads.num_levels)
-    switches = count_switches(ways or reads)
+    switches, several_ways = count_switches(ways or reads), ways is not None
     num_levels = int((sums[:, 1] > 0).sum())
     if num_levels < MIN_LEVELS:
-        return _nothing_to_order(min_effect, num_levels, switches, seed)
+        return _nothing_to_order(min_effect, num_levels, switches, several_ways, seed)
     generator = torch.Generator().manual_seed(seed)
     draws = [_permuted_sums(reads, lag, use, generator) for _ in range(NUM_PERMUTATIONS)]
     effect = cluster_bootstrap(sums, ratio, unit=UNIT, seed=seed)
@@ -66,7 +67,7 @@ def run(
     power = float(num_levels >= MIN_LEVELS) if math.isnan(power) else power
     outcome = decide(beyond, min_effect=min_effect, power=power) if recurrent else "inconclusive"
     order = {"supported": FORWARD if effect.value > 0 else BACKWARD, "refuted": AT_ONCE}.get(outcome, NONE)
-    found, turns = _order_row(order, switches, int(use.sum()), seed)
+    found, turns = _order_row(order, switches, several_ways, int(use.sum()), seed)
     notes = [
         f"Order: {order if order != NONE else 'not settled'}; {int(use.sum())} squares of {num_levels} levels came to "
         f"be read, within {reads.num_ticks} ticks.",
@@ -127,11 +128,11 @@ def _in_its_direction(difference: Effect, p: float) -> Effect:
     return Effect(-difference.value, -difference.high, -difference.low, difference.n, difference.unit, p)
 
 
-def _order_row(order: str, switches: np.ndarray, num_squares: int, seed: int) -> tuple[Row, Effect]:
+def _order_row(order: str, switches: np.ndarray, several_ways: bool, num_squares: int, seed: int) -> tuple[Row, Effect]:
     turns = cluster_bootstrap(switches, unit="switches a level", seed=seed)
     row: Row = {
         "table": "order found", "order": order, "num_squares": num_squares, "switches": turns.value,
-        "switches_low": turns.low, "switches_high": turns.high,
+        "switches_low": turns.low, "switches_high": turns.high, "several_ways": several_ways,
     }  # fmt: skip
     return row, turns
 
@@ -153,10 +154,12 @@ def _rows(reads: TickReads, lag: Tensor, use: Tensor, seed: int) -> list[Row]:
     return rows
 
 
-def _nothing_to_order(min_effect: float, num_levels: int, switches: np.ndarray, seed: int) -> Evidence:
+def _nothing_to_order(
+    min_effect: float, num_levels: int, switches: np.ndarray, several_ways: bool, seed: int
+) -> Evidence:
     nothing = Effect(0.0, math.nan, math.nan, num_levels, UNIT)
     note = f"Squares came to be read on {num_levels} levels only: there is nothing whose order could be told."
-    found, _ = _order_row(NONE, switches, 0, seed)
+    found, _ = _order_row(NONE, switches, several_ways, 0, seed)
     return _evidence(nothing, nothing, nothing, min_effect, 0.0, "inconclusive", [found], [note])
 
 

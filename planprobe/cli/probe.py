@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from planprobe.instruments.probes.table import ProbeTable
     from planprobe.subjects.agent import Agent
 
-NUM_RANDOM_NETS, NUM_CLONE_LEVELS = 2, 300
+NUM_RANDOM_NETS, NUM_CLONE_LEVELS = 5, 300
 ROWS = ("rows", "by_horizon", "subsets")
 Source = Literal["behaviour", "optimal", "alternative"]
 

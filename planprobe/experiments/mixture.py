@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from planprobe.core.errors import RecipeError
 from planprobe.core.play_trials import play_trials
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
@@ -28,15 +27,20 @@ from planprobe.instruments.detectors.mixture import MIXTURE, RANDOM
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
 from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
-from planprobe.subjects.envs.trial_inputs import TrialInputs
 from planprobe.subjects.references import choice_scores
 from planprobe.subjects.references.bandit_players import BeliefPlayer, informative_thompson_return, informative_values
 from planprobe.subjects.references.catalog import BAYES, GREEDY, THOMPSON, reference_players
-from planprobe.subjects.references.choice_scores import PullHistories, PullTask, ScriptedPulls
 from planprobe.subjects.references.goal_players import StepSamplingPlayer, SweepPlayer
 from planprobe.subjects.references.goal_scores import NEAREST, walk_trials
 from planprobe.subjects.references.play import Player
-from planprobe.verdict.criteria import MIXTURE_LEAD
+from planprobe.verdict.forced_choices import (
+    FORCED,
+    ask_choices,
+    choice_task,
+    judge_choices,
+    pull_readings,
+    walk_readings,
+)
 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
@@ -45,7 +49,7 @@ if TYPE_CHECKING:
 QUESTION = "does the agent act on samples of what it believes, or does it maximise, and does it ask when that pays?"
 FIRST_PULL, RETURN = "chance of the informative arm at the first pull", "return"
 CEILING = "the policy itself (ceiling)"
-OWN, FORCED, DRAWN = "own", "enumerated", "drawn at random"
+OWN = "own"
 
 
 @dataclass(frozen=True)
@@ -67,15 +71,6 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """Histories put to an agent: readings name -> (H, A) scores; chances (H, A) of the agent; ids (H,) of the units."""
-
-    readings: dict[str, Tensor]
-    chances: Tensor
-    ids: Tensor
-
-
 def run_mixture(
     agents: Sequence[Agent], *, budget: str = "quick", seed: int = 0, progress: ProgressCallback | None = None
 ) -> Findings:
@@ -84,7 +79,7 @@ def run_mixture(
     Raises: UnknownNameError (budget); RecipeError (an agent of a task without exact readings).
     """
     tell, sizes = progress or silent, pick_budget(SIZES, budget)
-    tasks = list(dict.fromkeys(_checked(agent) for agent in agents))
+    tasks: list[TrialTask] = list(dict.fromkeys(choice_task(agent) for agent in agents))
     tables: dict[str, list[Row]] = {"recovery": [], "fits": [], "informative": []}
     evidence: list[Evidence] = []
     total = len(tasks) + len(agents)
@@ -94,15 +89,14 @@ def run_mixture(
     notes = [_recovery_note(tables["recovery"])] if tasks else []
     for number, agent in enumerate(agents, start=len(tasks)):
         tell(number / total, f"putting {agent.name} through histories")
-        asked = _ask(agent, sizes, seed)
+        asked = ask_choices(
+            agent, most_histories=sizes.most_histories, drawn_trials=sizes.drawn_trials, seed=seed
+        )  # fmt: skip
         judged = next(iter(asked))
         parts = {
-            name: detector.run(
-                part.readings, part.chances, history_ids=part.ids, min_effect=MIXTURE_LEAD.value,
-                num_repeats=sizes.repeats if name == judged else 0, seed=seed,
-            )
+            name: judge_choices(part, num_repeats=sizes.repeats if name == judged else 0, seed=seed)
             for name, part in asked.items()
-        }  # fmt: skip
+        }
         for name, found in parts.items():
             tables["fits"] += _fit_rows(agent.name, name, found, asked[name].chances)
         forced = parts[judged]
@@ -160,16 +154,6 @@ def informative_rows(agents: Sequence[Agent], *, num_trials: int, seed: int = 0)
     return rows
 
 
-def _checked(agent: Agent) -> TrialTask:
-    task = agent.trial_task
-    if not isinstance(task, (BanditTask, InformativeBanditTask, HiddenGoalTask)):
-        raise RecipeError(
-            f"'{agent.name}' plays '{task.kind}', and exact readings of choices are known for bandit, "
-            "informative-bandit and hidden-goal.\n  Take an agent of one of these: planprobe agents list."
-        )
-    return task
-
-
 def _players(task: TrialTask) -> dict[str, Player]:
     """Players of which the right reading is known, by its name."""
     if isinstance(task, HiddenGoalTask):
@@ -184,42 +168,11 @@ def _own_choices(player: Player, task: TrialTask, num_trials: int, seed: int) ->
     """Readings (H, A) and the actions (H,) that the player took."""
     if isinstance(task, HiddenGoalTask):
         walks, actions = walk_trials(player, task, num_trials, seed=seed)
-        return {MIXTURE: _logs(walks.mixture()), NEAREST: _logs(walks.nearest())}, actions.flatten()
+        return walk_readings(walks), actions.flatten()
     assert isinstance(task, (BanditTask, InformativeBanditTask))
     histories = choice_scores.own_histories(player, task, num_trials, seed=seed)
-    readings = {name: scores.flatten(0, 1) for name, scores in _pull_readings(task, histories).items()}
+    readings = {name: scores.flatten(0, 1) for name, scores in pull_readings(task, histories).items()}
     return readings, histories.actions.flatten()
-
-
-def _pull_readings(task: PullTask, histories: PullHistories) -> dict[str, Tensor]:
-    scores = choice_scores.score_readings(task, histories)
-    return {(MIXTURE if name == THOMPSON else name): score for name, score in scores.items()}
-
-
-def _ask(agent: Agent, sizes: _Sizes, seed: int) -> dict[str, _Asked]:
-    """What the agent would do on forced histories, and what every reading says there, by kind of histories."""
-    task = agent.trial_task
-    if isinstance(task, HiddenGoalTask):
-        # walks of one who changes its mind on every step lead to places where the readings disagree
-        player = StepSamplingPlayer(seed=seed)
-        walks, actions = walk_trials(player, task, sizes.drawn_trials, seed=seed)
-        rollout = play_trials(agent.net, agent.make_trials(len(actions), seed=seed), forced=actions)
-        ids = torch.arange(len(actions))[:, None].expand_as(actions).flatten()
-        readings = {MIXTURE: _logs(walks.mixture()), NEAREST: _logs(walks.nearest())}
-        return {DRAWN: _Asked(readings, rollout.logits.double().softmax(-1).flatten(0, 1), ids)}
-    assert isinstance(task, (BanditTask, InformativeBanditTask))
-    forced = choice_scores.enumerate_histories(task, choice_scores.depth_within(task, sizes.most_histories))
-    found = {FORCED: _ask_pulls(agent, task, forced, *forced.prefixes(task.num_pulls))}
-    drawn = choice_scores.draw_histories(task, sizes.drawn_trials, seed=seed)
-    rows, steps = torch.ones_like(drawn.actions).nonzero(as_tuple=True)
-    return found | {DRAWN: dataclasses.replace(_ask_pulls(agent, task, drawn, rows, steps), ids=rows)}
-
-
-def _ask_pulls(agent: Agent, task: PullTask, histories: PullHistories, rows: Tensor, lengths: Tensor) -> _Asked:
-    env = TrialInputs(ScriptedPulls(task, histories.rewards), agent.recipe.inputs)
-    rollout = play_trials(agent.net, env, forced=histories.actions)
-    readings = {name: scores[rows, lengths] for name, scores in _pull_readings(task, histories).items()}
-    return _Asked(readings, rollout.logits.double().softmax(-1)[rows, lengths], torch.arange(len(rows)))
 
 
 def _fit_rows(agent: str, histories: str, found: Evidence, chances: Tensor) -> list[Row]:
@@ -266,10 +219,6 @@ def _label(task: TrialTask) -> str:
     sizes = {"num_arms": "arms", "num_pulls": "pulls", "size": "squares a side", "num_episodes": "episodes"}
     told = [f"{getattr(task, name)} {unit}" for name, unit in sizes.items() if hasattr(task, name)]
     return ", ".join([task.kind, *told])
-
-
-def _logs(chances: Tensor) -> Tensor:
-    return chances.flatten(0, 1).log()
 
 
 def _without_table(row: Row) -> Row:

@@ -39,7 +39,7 @@ from planprobe.subjects.training.imitate import clone_policy
 from planprobe.verdict.budgets import Budget
 
 NUM_BINS = 6  # of optimal length, in the figure of plain play
-NUM_UNTRAINED = 2
+NUM_UNTRAINED = 5
 NUM_CLONE_LEVELS = 500
 CANDIDATES = (2, 4, 8)
 TWO_ROUTE_SEED, LADDER_SEED, PROBE_SPLIT = (

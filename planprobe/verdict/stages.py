@@ -160,7 +160,7 @@ def follow_ticks(
     Whether ways take turns (D6) is counted where there are four or more of them, and where there was time for it.
     """
     levels = material.hard_levels[: budget.num_tick_levels]
-    others = {f"random_weights_{number}": open_policy(policy) for number, policy in enumerate(random_policies[:1])}
+    others = {f"random_weights_{number}": open_policy(policy) for number, policy in enumerate(random_policies)}
     thinking = record_thinking(
         opened, material.make_env, levels, PLAN_CONCEPT, directions.site, thinking_steps=budget.judged_steps,
         others=others,

@@ -3,10 +3,14 @@
 play held-out trials                                   what can it do, between chance and the best reference player
 D11 compare its last episode with its first            against memory reset, and a memory of another task
 D10 make a course best that it never took              against cached courses, and memory reset at episode ends
+D8  give it the memory of another trial                against donors of other goals, and the donor's own moves
 D12 read the posterior from its memory                 against its inputs, an untrained net, an irrelevant latent
+D13 put it through histories                           does it match its choices to its belief, or maximise
+D14 follow it in search of a goal                      does it hold one that it drew, or is it of no mind
 judge by the same rules, write results, figures, report
 
 What a task does not allow is not measured: among the arms of a bandit nothing can be revalued. Such a verdict says so.
+The reading rests on D11 and D10; the others say how the agent does what it does.
 """
 
 from __future__ import annotations
@@ -40,6 +44,8 @@ from planprobe.verdict.belief_trials import play_belief_trials, untrained_twin
 from planprobe.verdict.budgets import Budget
 from planprobe.verdict.criteria import ADAPTATION, BELIEF, REVALUATION
 from planprobe.verdict.figures import rebuild_figures
+from planprobe.verdict.forced_choices import ask_choices, judge_choices
+from planprobe.verdict.goal_courses import judge_commitment, judge_psi_patching
 from planprobe.verdict.judge import judge
 from planprobe.verdict.provenance import studied_agent, study_facts
 from planprobe.verdict.rates import TRIAL_RATES_FILE, load_rates
@@ -57,6 +63,13 @@ BELIEF_SIZES = {
     "full": {"num_trials": 3000, "steps": 20, "untrained": 5, "updates": 2000},
 }
 """Of D12: steps of a trial that are looked at, nets, and updates of each hidden layer."""
+CHOICE_SIZES = {
+    "smoke": {"most_histories": 100, "drawn_trials": 10, "num_repeats": 3},
+    "quick": {"most_histories": 1500, "drawn_trials": 60, "num_repeats": 10},
+    "full": {"most_histories": 20_000, "drawn_trials": 300, "num_repeats": 100},
+}
+"""Of D13: histories that are enumerated, walks where they cannot be, simulations of each reading."""
+NUM_WALKS = {"smoke": 40, "quick": 300, "full": 2000}  # of D14
 
 
 def study_trials(agent: Agent, *, out: str | Path, budget: Budget, progress: ProgressCallback | None = None) -> Verdict:
@@ -97,9 +110,15 @@ def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallb
     skill = measure_skill(kept, references[best] if best else None, make_trials, num_trials)
 
     evidence, unmeasured = [adapts], {}
-    further = {"D10": partial(revalue_in_sight, agent, num_trials), "D12": partial(read_belief, agent, budget)}
-    for share, (detector, measure) in zip((0.6, 0.75), further.items(), strict=True):
-        tell(share, detector)
+    further = {
+        "D10": partial(revalue_in_sight, agent, num_trials),
+        "D8": partial(judge_psi_patching, agent, num_trials),
+        "D12": partial(read_belief, agent, budget),
+        "D13": partial(match_choices, agent, budget),
+        "D14": partial(judge_commitment, agent, NUM_WALKS.get(budget.name, NUM_WALKS["smoke"])),
+    }
+    for number, (detector, measure) in enumerate(further.items()):
+        tell(0.6 + 0.06 * number, detector)
         try:
             evidence.append(measure(seed=budget.seed))
         except (TooFewLevelsError, RecipeError, ShapeError) as error:  # the task, or the net, does not allow it
@@ -144,6 +163,14 @@ def read_belief(agent: Agent, budget: Budget, *, seed: int = 0) -> Evidence:
         agent.net, trials, untrained=untrained, min_effect=BELIEF.value, most_steps=sizes["steps"],
         num_updates=sizes["updates"], seed=seed,
     )  # fmt: skip
+
+
+def match_choices(agent: Agent, budget: Budget, *, seed: int = 0) -> Evidence:
+    """D13, for tasks of which exact readings of choices are known. Raises: RecipeError (another task)."""
+    sizes = dict(CHOICE_SIZES.get(budget.name, CHOICE_SIZES["smoke"]))
+    num_repeats = sizes.pop("num_repeats")
+    judged = next(iter(ask_choices(agent, **sizes, seed=seed).values()))
+    return judge_choices(judged, num_repeats=num_repeats, seed=seed)
 
 
 def measure_skill(kept: TrialRollout, best: PlayedReference | None, make_trials: MakeTrials, num_trials: int) -> Effect:

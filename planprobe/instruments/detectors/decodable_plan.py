@@ -25,7 +25,7 @@ CLAIM = "Each square of the agent's memory says what the agent will do there, be
 NEEDS = ("opened policy with spatial sites", "ten or more levels", "untrained nets of its architecture")
 CONTROLS = (
     "majority", "observation_1x1", "observation_3x3", "observation_full", "history_1x1", "history_3x3", "history_full",
-    "geometry_1x1", "geometry_3x3", "random_weights_*", "twin", "clone", "shuffled_labels", "control_task",
+    "geometry_1x1", "geometry_3x3", "random_weights", "twin", "clone", "shuffled_labels", "control_task",
 )  # fmt: skip
 FALSIFIES = "that a plan is written square by square in the memory that was probed, in a form one matrix can read"
 

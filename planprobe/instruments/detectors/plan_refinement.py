@@ -17,12 +17,13 @@ from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.probes.rows import RANDOM
 from planprobe.instruments.probes.tick_reads import Read, TickReads
 from planprobe.instruments.statistics.metrics import count_confusions, macro_f1
+from planprobe.instruments.statistics.net_spread import MIN_NETS, lead_over_nets, mean_of_nets, smaller_lead
 from planprobe.instruments.statistics.proportions import power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_table, cluster_bootstrap, difference_over_best
 
 CLAIM = "What single squares of memory say about the way ahead becomes better from tick to tick."
 NEEDS = ("an opened recurrent policy with spatial sites", "levels", "untrained nets of its architecture")
-CONTROLS = ("labels of another level", "random_weights_*", "a net without recurrence (flat by construction)")
+CONTROLS = ("labels of another level", "random_weights", "a net without recurrence (flat by construction)")
 FALSIFIES = "that a plan which one matrix can read is worked out over ticks of the first step and of thinking"
 UNIT = "macro-F1, rise from the first tick to the last"
 LAST, FIXED_FIRST, OWN_FIRST = 0, 1, 2
@@ -38,15 +39,22 @@ def run(reads: TickReads, *, min_effect: float, recurrent: bool = True, seed: in
     """
     counts = {name: _counts(read, reads) for name, read in {"": reads.agent, **reads.controls}.items()}
     effects = {name: cluster_bootstrap(each, rise, unit=UNIT, seed=seed) for name, each in counts.items()}
-    controls = {name: counts[name] for name in reads.controls}
+    nets = [name for name in reads.controls if name.startswith(RANDOM)]
+    many = len(nets) >= MIN_NETS  # one untrained net alone does not tell how much they differ
+    controls = {name: counts[name] for name in reads.controls if not (many and name in nets)}
     best, beyond = difference_over_best(counts[""], controls, rise, unit=UNIT, seed=seed)
+    if many:
+        untrained = np.stack([counts[name] for name in nets])
+        effects[RANDOM] = mean_of_nets(untrained, rise, unit=UNIT)
+        over = lead_over_nets(counts[""], untrained, rise, unit=UNIT)
+        best, beyond = RANDOM if over.value < beyond.value else best, smaller_lead(beyond, over)
     power = power_of_interval(beyond, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
     outcome = decide(beyond, min_effect=min_effect, power=power)
     notes = [f"Best control: {best}. {reads.num_ticks} ticks on the frozen first observation."]
-    if outcome == "supported" and not any(name.startswith(RANDOM) for name in controls):
+    if outcome == "supported" and not many:
         outcome = "inconclusive"
-        notes.append("The rise is large enough, but nothing is supported without a net with random weights beside it.")
+        notes.append(f"The rise is large enough, but it takes {MIN_NETS} nets with random weights beside it.")
     if not recurrent:
         outcome = "inconclusive"
         notes.insert(0, "A net without memory repeats itself on a frozen observation: that is no evidence of anything.")
@@ -55,7 +63,7 @@ def run(reads: TickReads, *, min_effect: float, recurrent: bool = True, seed: in
         name="plan_refinement",
         claim=CLAIM,
         effect=effects[""],
-        controls={name: effects[name] for name in controls},
+        controls={name: effects[name] for name in [*controls, *([RANDOM] if many else [])]},
         beyond_controls=beyond,
         min_effect=min_effect,
         power=power,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,9 +13,11 @@ from planprobe.core.records import Effect, Row
 from planprobe.instruments.addresses import tick_and_layer
 from planprobe.instruments.probes.controls import CONTROL_TASK, SAME_LABELS
 from planprobe.instruments.probes.scoreboard import BINS, SIDES, Scoreboard, Tally
+from planprobe.instruments.statistics.net_spread import MIN_NETS, lead_over_nets, mean_of_nets, smaller_lead
 from planprobe.instruments.statistics.stats import Statistic, bootstrap_table, difference_table, holm, ratio
 
 RANDOM = "random_weights"
+"""How names of untrained nets begin; two or more of them are one control, their mean."""
 
 
 class FittedProbe(Protocol):
@@ -53,14 +55,21 @@ class Cell:
         return f"agent|{self.site}|{self.kernel}"
 
     @property
-    def rivals(self) -> dict[str, list[str]]:
-        """Controls that a probe has to beat."""
-        return {name: readers for name, readers in self.controls.items() if name != CONTROL_TASK}
+    def nets(self) -> list[str]:
+        """Controls with random weights, where there are enough of them to see how much they differ."""
+        names = [name for name in self.controls if name.startswith(RANDOM)]
+        return names if len(names) >= MIN_NETS else []
 
     @property
-    def same_label_controls(self) -> dict[str, list[str]]:
-        """Controls that predict the concept itself, so that one can look at them square by square."""
-        return {name: readers for name, readers in self.controls.items() if name.startswith(SAME_LABELS)}
+    def rivals(self) -> dict[str, list[str]]:
+        """Controls that a probe has to beat, each as it is; `nets` besides."""
+        apart = {CONTROL_TASK, *self.nets}
+        return {name: readers for name, readers in self.controls.items() if name not in apart}
+
+    @property
+    def same_label_rivals(self) -> dict[str, list[str]]:
+        """Those that predict the concept itself, so that one can look at them square by square."""
+        return {name: readers for name, readers in self.rivals.items() if name.startswith(SAME_LABELS)}
 
     def key(self, concept: str) -> Row:
         tick, layer = tick_and_layer(self.site)
@@ -80,12 +89,16 @@ class Cell:
         tally = board.best_of(self.source, list(name_of))
         return " / ".join(dict.fromkeys(name_of[reader] for reader in tally.readers)), tally
 
+    def net_tallies(self, board: Scoreboard) -> list[Tally]:
+        return [board.best_of(self.source, self.controls[name]) for name in self.nets]
+
 
 def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, FittedProbe], concept: str) -> list[Row]:
     """One row a cell; p is Holm-adjusted within each label source (`p_holm`).
 
-    Intervals and p speak about other levels, with these nets. How much untrained nets differ among themselves stands
-    beside them (`random_weights_sd`, of their test scores): a lead of that size is what one more draw of weights gives.
+    A lead (`delta`) is over two controls, of which the smaller counts: the one that did best on valid, with an interval
+    over levels, and the mean of the untrained nets, with an interval over levels and nets (`statistics/net_spread`).
+    Other intervals speak about other levels, with these nets. random_weights_sd: of the test scores of untrained nets.
     """
     measure = board.measure
     tallies = [cell.tally(board) for cell in cells]
@@ -100,19 +113,24 @@ def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, F
         row[f"valid_{measure.name}"] = as_number(tally.valid)
     for name, metric in measure.metrics.items():
         _enter(rows, name, bootstrap_table(counts, metric))
-    _enter(rows, "delta", difference_table(counts, best_counts, measure.score, unit=measure.unit), with_p=True)
-    decoys = _stack([board.best_of(cell.source, cell.controls[CONTROL_TASK]) for cell in cells])
-    _enter(rows, "selectivity", difference_table(counts, decoys, measure.score, unit=measure.unit))
     for row, (name, tally) in zip(rows, bests, strict=True):
         row["best_control"], row[f"best_control_valid_{measure.name}"] = name, as_number(tally.valid)
-    for name in dict.fromkeys(name for cell in cells for name in cell.controls):
+    nets = [cell.net_tallies(board) for cell in cells]
+    net_counts = [[tally.counts for tally in tallies] for tallies in nets]
+    beaten = _enter_leads(rows, counts, best_counts, net_counts, measure.score, unit=measure.unit)
+    for row, untrained, is_best in zip(rows, nets, beaten, strict=True):
+        if untrained:
+            _enter([row], f"control_{RANDOM}", [mean_of_nets(_stack(untrained), measure.score)])
+            row[f"{RANDOM}_sd"] = _sd([float(measure.score(tally.counts.sum(0))) for tally in untrained])
+        if is_best:
+            row["best_control"] = RANDOM
+            row[f"best_control_valid_{measure.name}"] = as_number(float(np.mean([tally.valid for tally in untrained])))
+    decoys = _stack([board.best_of(cell.source, cell.controls[CONTROL_TASK]) for cell in cells])
+    _enter(rows, "selectivity", difference_table(counts, decoys, measure.score, unit=measure.unit))
+    for name in dict.fromkeys(name for cell in cells for name in cell.controls if name not in cell.nets):
         having = [(row, cell) for row, cell in zip(rows, cells, strict=True) if name in cell.controls]
         of_control = [board.best_of(cell.source, cell.controls[name]) for _, cell in having]
         _enter([row for row, _ in having], f"control_{name}", bootstrap_table(_stack(of_control), measure.score))
-    for row, cell in zip(rows, cells, strict=True):
-        untrained = [board.best_of(cell.source, cell.controls[name]) for name in _random(cell)]
-        scores = tuple(float(measure.score(tally.counts.sum(0))) for tally in untrained)
-        row["random_weights_sd"] = _sd(scores)
     for source in dict.fromkeys(cell.source for cell in cells):
         of_source = [row for row in rows if row["labels"] == source]
         adjusted = holm(np.array([np.nan if row["p"] is None else row["p"] for row in of_source], dtype=float))
@@ -131,9 +149,11 @@ def horizon_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row
         chosen = [cell for cell in cells if unit in cell.tally(board).recalls]
         if not chosen:
             continue
-        bests = [cell.best_control(board, cell.same_label_controls) for cell in chosen]
+        bests = [cell.best_control(board, cell.same_label_rivals) for cell in chosen]
         recalls = np.concatenate([np.moveaxis(cell.tally(board).recalls[unit], 1, 0) for cell in chosen])
         of_control = np.concatenate([np.moveaxis(tally.recalls[unit], 1, 0) for _, tally in bests])
+        nets = [[tally.recalls[unit] for tally in cell.net_tallies(board)] for cell in chosen]
+        of_nets = [[per_bin[:, place] for per_bin in each] for each in nets for place in range(len(names))]
         added = [
             {**cell.key(concept), "unit": unit, "bin": name, "control": control}
             for cell, (control, _) in zip(chosen, bests, strict=True)
@@ -141,7 +161,7 @@ def horizon_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row
         ]
         for row, per_level in zip(added, recalls, strict=True):
             row["num_events"] = int(per_level[:, 1].sum())
-        _enter_pair(added, recalls, of_control, ratio, "recall")
+        _enter_pair(added, recalls, of_control, of_nets, ratio, "recall")
         rows += added
     return rows
 
@@ -156,7 +176,8 @@ def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]
     rows: list[Row] = []
     measure = board.measure
     tallies = [cell.tally(board) for cell in cells]
-    bests = [cell.best_control(board, cell.same_label_controls) for cell in cells]
+    bests = [cell.best_control(board, cell.same_label_rivals) for cell in cells]
+    nets = [cell.net_tallies(board) for cell in cells]
     for name in dict.fromkeys(name for tally in tallies for name in tally.subsets):
         counts = np.stack([tally.subsets[name] for tally in tallies])
         of_control = np.stack([tally.subsets[name] for _, tally in bests])
@@ -164,7 +185,8 @@ def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]
             {**cell.key(concept), "subset": name, "control": control, "num_rows": measure.count_rows(part)}
             for cell, (control, _), part in zip(cells, bests, counts, strict=True)
         ]
-        _enter_pair(added, counts, of_control, measure.score, measure.name)
+        of_nets = [[tally.subsets[name] for tally in each] for each in nets]
+        _enter_pair(added, counts, of_control, of_nets, measure.score, measure.name)
         if name == "sources_differ" and all(SIDES in tally.recalls for tally in tallies):
             for side, column in enumerate(("follows_own", "follows_other")):
                 sides = np.stack([tally.recalls[SIDES][:, side] for tally in tallies])
@@ -178,10 +200,34 @@ def as_number(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(value)
 
 
-def _enter_pair(rows: list[Row], own: np.ndarray, other: np.ndarray, statistic: Statistic, name: str) -> None:
+def _enter_pair(
+    rows: list[Row], own: np.ndarray, other: np.ndarray, nets: list[list[np.ndarray]], statistic: Statistic, name: str
+) -> None:
+    """Score, that of the best control, and the lead over it; `control` becomes the nets where these did better."""
     _enter(rows, name, bootstrap_table(own, statistic))
     _enter(rows, f"control_{name}", bootstrap_table(other, statistic))
-    _enter(rows, "delta", difference_table(own, other, statistic), with_p=True)
+    beaten = _enter_leads(rows, own, other, nets, statistic)
+    for row, untrained, is_best in zip(rows, nets, beaten, strict=True):
+        if is_best:
+            row["control"] = RANDOM
+            _enter([row], f"control_{name}", [mean_of_nets(np.stack(untrained), statistic)])
+
+
+def _enter_leads(
+    rows: list[Row], own: np.ndarray, other: np.ndarray, nets: list[list[np.ndarray]], statistic: Statistic, *,
+    unit: str = "",
+) -> list[bool]:  # fmt: skip
+    """Enter the lead over a control and over untrained nets; for each row, whether the latter is the smaller one.
+
+    own, other (rows, levels, ...); nets: for each row one (levels, ...) a net, or none.
+    """
+    leads, beaten = difference_table(own, other, statistic, unit=unit), []
+    for place, (mine, untrained) in enumerate(zip(own, nets, strict=True)):
+        over = lead_over_nets(mine, np.stack(untrained), statistic, unit=unit) if untrained else leads[place]
+        beaten.append(over.value < leads[place].value)
+        leads[place] = smaller_lead(leads[place], over)
+    _enter(rows, "delta", leads, with_p=True)
+    return beaten
 
 
 def _enter(rows: list[Row], name: str, effects: list[Effect], *, with_p: bool = False) -> None:
@@ -193,14 +239,9 @@ def _enter(rows: list[Row], name: str, effects: list[Effect], *, with_p: bool = 
             row["p"] = as_number(effect.p)
 
 
-def _random(cell: Cell) -> list[str]:
-    """Names of the controls with random weights."""
-    return [name for name in cell.controls if name.startswith(RANDOM)]
-
-
 def _stack(tallies: list[Tally]) -> np.ndarray:
     return np.stack([tally.counts for tally in tallies])
 
 
-def _sd(values: tuple[float, ...]) -> float | None:
+def _sd(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -58,16 +58,21 @@ def _bca_tails(value: np.ndarray, replicates: np.ndarray, jackknife: np.ndarray)
 
 
 def _pulls(jackknife: np.ndarray) -> np.ndarray:
-    """How far each level pulls the statistic, (cells, levels): mean of the leave-one-out values minus each of them."""
+    """How far each level pulls the statistic, (..., levels): mean of the leave-one-out values minus each of them."""
     known = ~np.isnan(jackknife)
-    mean = np.where(known, jackknife, 0.0).sum(1, keepdims=True) / np.maximum(known.sum(1, keepdims=True), 1)
+    mean = np.where(known, jackknife, 0.0).sum(-1, keepdims=True) / np.maximum(known.sum(-1, keepdims=True), 1)
     return np.where(known, mean - jackknife, 0.0)
+
+
+def jackknife_variance(jackknife: np.ndarray) -> np.ndarray:
+    """Variance over levels of a statistic from its leave-one-out values (..., levels), (...)."""
+    num_levels = jackknife.shape[-1]
+    return (num_levels - 1) / num_levels * (_pulls(jackknife) ** 2).sum(-1)
 
 
 def jackknife_p(value: np.ndarray, jackknife: np.ndarray, used: np.ndarray) -> np.ndarray:
     """Two-sided p of value = 0 with the jackknife error over levels, (cells,); nan without two levels."""
-    num_levels = jackknife.shape[1]
-    error = np.sqrt((num_levels - 1) / num_levels * (_pulls(jackknife) ** 2).sum(1))
+    error = np.sqrt(jackknife_variance(jackknife))
     t = np.where(error > 0, np.abs(value) / np.where(error > 0, error, 1), np.inf)
     p = np.maximum(2 * distributions.t.sf(t, np.maximum(used - 1, 1)), 2.0 ** (1 - used))
     p = np.where(value == 0, 1.0, p)

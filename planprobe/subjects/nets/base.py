@@ -61,9 +61,9 @@ class Net(nn.Module):
         super().__init__()
         self.planes, self.board, self.num_actions = planes, (board[0], board[1]), num_actions
         self.ring = int(crop_border)
-        head_board = head_board or self.inner(self.board)
-        self.head = make_head(head, feature_channels, head_board, hidden, num_actions)
-        self.num_features = feature_channels * head_board[0] * head_board[1]
+        self.head_board = head_board or self.inner(self.board)
+        self.head = make_head(head, feature_channels, self.head_board, hidden, num_actions)
+        self.num_features = feature_channels * self.head_board[0] * self.head_board[1]
         self.size_free = head != "flatten"
         self.hook_encode, self.hook_policy, self.hook_value = nn.Identity(), nn.Identity(), nn.Identity()
 

@@ -18,8 +18,9 @@ class Batch:
     """T steps of B boards; time first.
 
     observations (T, B, C, H, W); actions (T, B) int64; log_probs, values, rewards (T, B) float32 under the acting
-    policy; starts (T, B) bool: memory was reset before the step; trial_done (T, B) bool; acted (T, B) bool: the action
-    had an effect (false in thinking steps); state: memory before the first step; last_value (B,) after the last.
+    policy; starts (T, B) bool: memory was reset before the step; trial_done, episode_done (T, B) bool; acted (T, B)
+    bool: the action had an effect (false in thinking steps); state: memory before the first step; last_value (B,) after
+    the last.
     episode_returns (n, E): of each episode of the n trials that ended in these steps, unscaled; levels are such trials.
     """
 
@@ -30,6 +31,7 @@ class Batch:
     rewards: Tensor
     starts: Tensor
     trial_done: Tensor
+    episode_done: Tensor
     acted: Tensor
     state: State
     last_value: Tensor
@@ -42,7 +44,8 @@ class Batch:
         by_board = {
             name: getattr(self, name)[:, ids]
             for name in (
-                "observations", "actions", "log_probs", "values", "rewards", "starts", "trial_done", "acted",
+                "observations", "actions", "log_probs", "values", "rewards", "starts", "trial_done", "episode_done",
+                "acted",
             )
         }  # fmt: skip
         state = tuple(part[ids] for part in self.state)
@@ -92,7 +95,7 @@ class Collector:
             self.start = result.trial_done | self.reset_memory
         last_value = self.net.step(self.observation, reset_state(self.state, self.start))[1].float()
         stacked = {name: torch.stack(parts) for name, parts in steps.items()}
-        num_solved, num_ended = int(stacked.pop("solved").sum()), int(stacked.pop("episode_done").sum())
+        num_solved, num_ended = int(stacked.pop("solved").sum()), int(stacked["episode_done"].sum())
         stacked["log_probs"] = stacked["log_probs"].gather(2, stacked["actions"][..., None]).squeeze(2)
         stacked["values"], stacked["rewards"] = stacked["values"].float(), stacked["rewards"] * self.reward_scale
         return Batch(

@@ -15,13 +15,22 @@ from torch import Tensor
 from planprobe.core.errors import RecipeError
 from planprobe.core.play_trials import TrialRollout
 from planprobe.subjects.envs.bandit import CORRELATED_MEANS, BanditTask
+from planprobe.subjects.envs.doors import DoorsTask
 from planprobe.subjects.envs.hidden_goal import GOAL_REWARD, HiddenGoalTask, goal_squares
 from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
+from planprobe.subjects.envs.sokoban import Sokoban
+from planprobe.subjects.envs.sokoban_trial import NUM_PERMUTATIONS
 from planprobe.subjects.references.bandit_beliefs import make_bandit_belief, walk_matrix
 from planprobe.subjects.references.causal_players import CausalBelief
+from planprobe.subjects.references.door_values import DoorModel
+from planprobe.subjects.references.permutation_belief import (
+    paying_ranks,
+    permutation_likelihood,
+    prior_permutations,
+)
 from planprobe.subjects.references.two_step_belief import TwoStepBelief
 
-KINDS = ("bandit", "informative-bandit", "hidden-goal", "two-step", "causal")
+KINDS = ("bandit", "informative-bandit", "hidden-goal", "doors", "two-step", "causal", "sokoban-trial")
 Update = Callable[[Tensor, int], Tensor]
 """(numbers (N, V) float64, step t) -> numbers after the action at t and what came of it, for a rollout's trials."""
 _FLOOR = 1e-9  # of a chance, so that one that was wrongly guessed to be 0 can come back
@@ -49,7 +58,8 @@ def exact_belief(task: Any, rollout: TrialRollout) -> ExactBelief:
         make = {"independent": _beta, "correlated": _correlated, "restless": _restless}[task.structure]
     elif task.kind in KINDS:
         make = {
-            "informative-bandit": _informative, "hidden-goal": _goal, "two-step": _two_step, "causal": _causal
+            "informative-bandit": _informative, "hidden-goal": _goal, "doors": _doors, "two-step": _two_step,
+            "causal": _causal, "sokoban-trial": _permutation,
         }[task.kind]  # fmt: skip
     else:
         raise RecipeError(f"the exact belief of '{task.kind}' is not kept in numbers; it is for {', '.join(KINDS)}.")
@@ -67,8 +77,12 @@ def exact_belief(task: Any, rollout: TrialRollout) -> ExactBelief:
 def _psi(task: Any, rollout: TrialRollout, numbers: Tensor) -> tuple[Tensor | None, Tensor | None]:
     if task.kind == "hidden-goal":
         return rollout.latents["goal"], numbers
+    if task.kind == "doors":
+        return rollout.latents["door"], numbers
     if task.kind == "informative-bandit":
         return rollout.latents["target"], numbers
+    if task.kind == "sokoban-trial":
+        return rollout.latents["permutation_id"], numbers.unflatten(2, (-1, len(paying_ranks(task)))).sum(3)
     if task.kind == "bandit" and task.structure != "restless":
         belief, chances = make_bandit_belief(task), []
         belief.begin(len(numbers))
@@ -157,6 +171,26 @@ def _goal(task: HiddenGoalTask, rollout: TrialRollout) -> tuple[Tensor, tuple[st
     return goals / goals.sum(), tuple(f"P(goal on {square})" for square in squares.tolist()), update
 
 
+def _doors(task: DoorsTask, rollout: TrialRollout) -> tuple[Tensor, tuple[str, ...], Update]:
+    """The chance of each map: those under which all would have looked as it did."""
+    model, door, squares = DoorModel.of(task), rollout.latents["door"], rollout.extras["square_before"]
+
+    def agree(told: Tensor) -> Tensor:
+        """Maps that tell what the true one tells, (N, M) bool, of (M, N)."""
+        return (told == told.gather(0, door[None])).T
+
+    def update(numbers: Tensor, t: int) -> Tensor:
+        before, actions = squares[:, t], rollout.actions[:, t]
+        seen, ended = agree(model.seen[:, before, actions]), rollout.episode_done[:, t, None]
+        solved = agree(model.at_goal[:, before, actions])  # of where an episode ends nothing else is seen
+        if t + 1 < squares.shape[1]:
+            solved &= agree(model.at_start[:, squares[:, t + 1]])
+        return _weigh(numbers, torch.where(ended, solved, seen).to(torch.float64))
+
+    start = agree(model.at_start[:, squares[:, 0]]).to(torch.float64)
+    return start / start.sum(1, keepdim=True), tuple(f"P(door {k} is open)" for k in range(task.num_doors)), update
+
+
 def _two_step(task: Any, rollout: TrialRollout) -> tuple[Tensor, tuple[str, ...], Update]:
     """The chance of each combination of good state and transitions."""
     if task.show_map:
@@ -187,6 +221,26 @@ def _causal(task: Any, rollout: TrialRollout) -> tuple[Tensor, tuple[str, ...], 
         return _weigh(numbers, belief.graphs.outcomes[:, settings, outcomes].T)
 
     return torch.full((number,), 1 / number), tuple(f"P(graph {graph})" for graph in range(number)), update
+
+
+def _permutation(task: Any, rollout: TrialRollout) -> tuple[Tensor, tuple[str, ...], Update]:
+    """The chance of each permutation of the moves, and of which target pays where one does."""
+    if rollout.observations is None or rollout.observations.shape[2] < len(Sokoban.planes):
+        raise RecipeError("the exact belief of Sokoban trials is read from the boards: keep the observations.")
+    views = rollout.observations[:, :, : len(Sokoban.planes)]
+    views = torch.cat([views, views[:, -1:]], dim=1)  # nothing is shown after the last step, which ends the trial
+    solved = rollout.episode_done & rollout.success.gather(1, rollout.episodes)
+    prior = prior_permutations(task, 1)[0].flatten()
+    possible = prior > 0
+
+    def update(numbers: Tensor, t: int) -> Tensor:
+        step = (views[:, t], *(part[:, t] for part in (rollout.actions, rollout.rewards, solved, rollout.episode_done)))
+        fits = permutation_likelihood(*step, views[:, t + 1], task).flatten(1)
+        return _weigh(numbers * possible, fits.to(torch.float64), where=possible)
+
+    ranks = [f", target {rank} pays" if task.one_pays else "" for rank in paying_ranks(task)]
+    names = tuple(f"P(permutation {k}{rank})" for k in range(NUM_PERMUTATIONS) for rank in ranks)
+    return prior, names, update
 
 
 def _weigh(numbers: Tensor, likelihood: Tensor, *, where: Tensor | None = None) -> Tensor:

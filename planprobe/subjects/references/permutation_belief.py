@@ -46,19 +46,8 @@ def update_permutation_belief(
     Args: belief (B, 24, K); before, after (B, 4, H, W): the views around the step; result: of that step.
     Raises: ShapeError (a step that cannot have come of any permutation).
     """
-    permutations = all_permutations().to(belief.device)
-    cells, players = read_view(before)
-    seen_player = read_view(after)[1]
-    likelihoods = []
-    for rank in paying_ranks(task):
-        kept = keep_target(cells, torch.full_like(players, rank))
-        reward, solved, landed = foresee_moves(kept, players, before.shape[2:])
-        fits = (reward - result.reward[:, None]).abs() < _SAME_REWARD
-        fits &= solved == result.solved[:, None]
-        fits &= result.episode_done[:, None] | (landed == seen_player[:, None])
-        # direction of the chosen action under each permutation
-        likelihoods.append(fits.gather(1, permutations[:, actions].T))
-    joint = belief * torch.stack(likelihoods, dim=2)
+    seen = (before, actions, result.reward, result.solved, result.episode_done, after)
+    joint = belief * permutation_likelihood(*seen, task)
     total = joint.sum((1, 2), keepdim=True)
     if not bool((total > 0).all()):
         raise ShapeError(
@@ -66,6 +55,33 @@ def update_permutation_belief(
             "  Hand in views of one and the same step, of boards that were active."
         )
     return joint / total
+
+
+def permutation_likelihood(
+    before: Tensor,
+    actions: Tensor,
+    reward: Tensor,
+    solved: Tensor,
+    ended: Tensor,
+    after: Tensor,
+    task: SokobanTrialTask,
+) -> Tensor:
+    """Which (permutation, paying target) would have shown the same, (B, 24, K) bool.
+
+    before, after (B, 4, H, W): views around a step; actions, reward, solved, ended (B,) of it, `ended` of the episode.
+    """
+    permutations = all_permutations().to(actions.device)
+    cells, players = read_view(before)
+    seen_player = read_view(after)[1]
+    likelihoods = []
+    for rank in paying_ranks(task):
+        kept = keep_target(cells, torch.full_like(players, rank))
+        foreseen, solves, landed = foresee_moves(kept, players, before.shape[2:])
+        fits = (foreseen - reward[:, None]).abs() < _SAME_REWARD
+        fits &= solves == solved[:, None]
+        fits &= ended[:, None] | (landed == seen_player[:, None])
+        likelihoods.append(fits.gather(1, permutations[:, actions].T))  # direction under each permutation
+    return torch.stack(likelihoods, dim=2)
 
 
 def read_view(view: Tensor) -> tuple[Tensor, Tensor]:

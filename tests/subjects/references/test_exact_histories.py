@@ -13,7 +13,8 @@ from planprobe.subjects.envs.causal import CausalTask
 from planprobe.subjects.envs.doors import DoorsTask
 from planprobe.subjects.envs.hidden_goal import GOAL_REWARD, HiddenGoalTask
 from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
-from planprobe.subjects.envs.trial_catalog import make_trial_env
+from planprobe.subjects.envs.sokoban_trial import SokobanTrialTask
+from planprobe.subjects.envs.trial_catalog import TEST_SEED, make_trial_env
 from planprobe.subjects.envs.trial_inputs import Inputs, TrialInputs
 from planprobe.subjects.envs.two_step import TwoStepTask
 from planprobe.subjects.references.bandit_beliefs import make_bandit_belief
@@ -31,9 +32,28 @@ from planprobe.subjects.references.choice_scores import (
     own_histories,
     score_readings,
 )
+from planprobe.subjects.references.door_players import DoorGreedyPlayer
+from planprobe.subjects.references.door_values import door_posterior
 from planprobe.subjects.references.goal_players import StepSamplingPlayer, SweepPlayer
 from planprobe.subjects.references.goal_scores import goal_distances, shortest_ways, walk_trials
+from planprobe.subjects.references.permutation_belief import prior_permutations, update_permutation_belief
+from planprobe.subjects.references.play import play_reference
 from planprobe.subjects.references.two_step_belief import TwoStepBelief
+
+
+class StrayingDoorPlayer(DoorGreedyPlayer):
+    """Greedy about its belief on three steps of four, else a move of no sense; keeps what it believed and did."""
+
+    def begin(self, env):
+        super().begin(env)
+        self.believed, self.actions = [], []
+
+    def act(self):
+        boards, step = torch.arange(len(self.sets)), len(self.actions)
+        stray = (boards + step) % 4 == 0
+        self.believed.append(self.sets.clone())
+        self.actions.append(torch.where(stray, (boards + 3 * step) % 4, super().act()))
+        return self.actions[-1]
 
 
 def random_rollout(task, num_trials: int = 12):
@@ -169,6 +189,21 @@ def test_goal_numbers_never_lose_the_goal():
     assert float(exact.numbers[:, -1][lost].max()) < 1e-6
 
 
+@pytest.mark.parametrize("view", ["neighbours", "bump"])
+def test_door_numbers_are_the_players_sets(view):
+    task = DoorsTask(view=view, episode_steps=20)
+    player = StrayingDoorPlayer()
+    play_reference(player, task, 40, TEST_SEED)
+    rollout = play_trials(
+        UniformPolicy(4), make_trial_env(task, Inputs(), 40), forced=torch.stack(player.actions, dim=1)
+    )
+    exact = exact_belief(task, rollout)
+    numbers = torch.stack([door_posterior(sets, 4) for sets in player.believed], dim=1)
+    torch.testing.assert_close(exact.numbers[rollout.active], numbers[rollout.active], atol=1e-6, rtol=0)
+    assert 0 < float((numbers[:, 5].amax(1) == 1).double().mean()) < 1  # some know the door by then, some do not
+    assert torch.equal(exact.psi, rollout.latents["door"])
+
+
 def test_two_step_numbers_are_the_filter():
     task = TwoStepTask(num_rounds=6)
     rollout = random_rollout(task)
@@ -200,3 +235,26 @@ def test_a_rough_posterior_can_be_gone_on_from():
     torch.testing.assert_close(rough.sum(1), torch.ones(40).double())
     with pytest.raises(RecipeError, match="kept in numbers"):
         exact_belief(DoorsTask(), rollout)
+
+
+@pytest.mark.parametrize("one_pays", [False, True])
+def test_permutations_in_numbers_are_the_belief_of_who_watches_each_step(one_pays):
+    task = SokobanTrialTask(num_boxes=(2, 2), num_episodes=3, episode_steps=6, num_levels=50, one_pays=one_pays)
+    env = make_trial_env(task, Inputs(), 16)
+    rollout = play_trials(UniformPolicy(env.num_actions), env, seed=1, keep_observations=True)
+    found = exact_belief(task, rollout)
+    env = task.make_env(16, seed=TEST_SEED, autoreset=False)
+    view, belief = env.reset(), prior_permutations(task, 16)
+    num_steps = int(rollout.active.all(0).sum())  # until the first trial is over
+    assert num_steps > 12
+    for t in range(num_steps):
+        assert torch.allclose(found.numbers[:, t], belief.flatten(1), atol=1e-6), f"before step {t}"
+        actions = rollout.actions[:, t]
+        result = env.step(actions)
+        belief = update_permutation_belief(belief, view, actions, result, result.observation, task)
+        view = result.observation
+    assert found.psi_chances is not None and found.psi is not None
+    true = found.psi_chances[:, -1].gather(1, found.psi[:, None])
+    assert float((found.psi_chances.sum(2) - 1).abs().max()) < 1e-6 and float(true.mean()) > 0.5
+    with pytest.raises(RecipeError, match="observations"):
+        exact_belief(task, play_trials(UniformPolicy(4), make_trial_env(task, Inputs(), 2), seed=1))

@@ -217,3 +217,15 @@ def test_on_policy_vtrace_targets_are_lambda_returns():
     last, done = torch.randn(4, generator=generator), torch.rand(6, 4, generator=generator) < 0.3
     targets, _ = vtrace(torch.zeros(6, 4), rewards, values, done, last, gamma=0.95, lam=0.7)
     assert torch.allclose(targets - values, gae(rewards, values, done, last, gamma=0.95, lam=0.7), atol=1e-5)
+
+
+def test_logged_means_are_over_the_minibatches_that_there_were():
+    """Ten minibatches of 32 boards in fours are eight: entropy of a net that knows nothing is log 2 all the same."""
+    torch.manual_seed(0)
+    net = make_net(NetRecipe(kind="gru", channels=4, hidden=4), planes=1, board=(3, 3), num_actions=2)
+    batch = Collector(net, ConstantReward(), reset_memory=False, reward_scale=1.0, seed=0).collect(6)
+    means = [
+        Learner(net, TrainingRecipe(num_minibatches=number, lr=(0.0, 0.0)), seed=0).update(batch, done_fraction=0.0)
+        for number in (1, 10)
+    ]
+    assert means[1]["entropy"] == pytest.approx(means[0]["entropy"], abs=1e-4)

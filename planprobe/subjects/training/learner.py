@@ -34,14 +34,15 @@ class Learner:
         entropy_weight = _schedule(recipe.entropy, done_fraction)
         advantages, targets = self._returns(batch)
         totals: dict[str, Tensor] = {}
+        count = 0  # of minibatches: few boards may make fewer than are asked for
         for _ in range(recipe.epochs):
             order = torch.randperm(batch.actions.shape[1], generator=self.generator).to(batch.actions.device)
             for ids in order.chunk(recipe.num_minibatches):
                 loss, stats = self._loss(batch.boards(ids), advantages[:, ids], targets[:, ids], entropy_weight)
                 stats["grad_norm"] = self._step(loss)
+                count += 1
                 for name, value in stats.items():
                     totals[name] = totals.get(name, 0) + value.detach()
-        count = recipe.epochs * recipe.num_minibatches
         return {name: round(float(value) / count, 5) for name, value in totals.items()}
 
     def _set_rate(self, done_fraction: float) -> None:

@@ -15,7 +15,8 @@ from planprobe.cli.main import VERBS
 from planprobe.core.axes import AXES
 from planprobe.core.records import Evidence
 from planprobe.subjects.scorecard import FIRST_MOVE, RESET, find_score
-from planprobe.subjects.trial_scores import find_trial_score
+from planprobe.subjects.trial_measures import SHORTER
+from planprobe.subjects.trial_scores import LENGTH_RATIO, find_trial_score
 from planprobe.subjects.zoo import list_agents, load_agent
 from planprobe.verdict.figures.vector import rebuild_svgs
 from planprobe.verdict.judge import READINGS
@@ -203,11 +204,43 @@ def numbers_of(name: str) -> list[str]:
 
 
 def returns_of(name: str) -> list[str]:
-    """The cells of the row of an agent that plays trials: return, with memory reset, Bayes-optimal, Thompson."""
+    """The cells of the row of an agent that plays trials: return episode by episode, with its memory reset (at episode
+    ends, or each step of a single one), of the best player there is, and of one that goes by samples of the belief."""
     metrics = json.loads((ROOT / "agents" / name / "metrics.json").read_text())
-    conditions = ({}, {"memory": "reset each step"}, {"policy": "Bayes-optimal"}, {"policy": "Thompson"})
-    rows = [find_trial_score(metrics, **condition) for condition in conditions]
-    return [f"{row['value']:.2f}" for row in rows]
+
+    def cell(*conditions: dict[str, str]) -> str:
+        for condition in conditions:
+            if whole := find_trial_score(metrics, **condition):
+                parts = [find_trial_score(metrics, episode=number, **condition) for number in range(1, 9)]
+                return " → ".join(f"{row['value']:.2f}" for row in parts if row) or f"{whole['value']:.2f}"
+        return "–"
+
+    resets = [{"memory": f"reset {when}"} for when in ("at episode ends", "each step")]
+    best, sampling = (
+        [{"policy": player} for player in players]
+        for players in (("Bayes-optimal", "search, then shortest path"), ("Thompson", "PSRL"))
+    )
+    return [cell({}), cell(*resets), cell(*best), cell(*sampling)]
+
+
+def second_episodes_of(name: str) -> list[str]:
+    """Of an agent in mazes: second episodes solved, their length over the first's with memory kept and reset, and the
+    share of second ways shorter than the first without its loops, with its interval."""
+    metrics = json.loads((ROOT / "agents" / name / "metrics.json").read_text())
+    solved = find_trial_score(metrics, "solved", episode=2)
+    ratios = [
+        find_trial_score(metrics, LENGTH_RATIO, episode=2, **condition)
+        for condition in ({}, {"memory": "reset at episode ends"})
+    ]
+    shorter = find_trial_score(metrics, SHORTER)
+    share = f"{shorter['value']:.2f} [{shorter['low']:.2f}, {shorter['high']:.2f}]" if shorter else "–"
+    return [f"{100 * solved['value']:.1f} %", *(f"{row['value']:.2f}" for row in ratios), share]
+
+
+@pytest.mark.parametrize("name", [name for name in list_agents(ROOT / "agents") if "-rl2-maze" in name])
+def test_the_table_of_second_episodes_has_the_numbers_of_their_scorecards(name):
+    found, due = table_rows(README).get(f"{name}, second episode"), second_episodes_of(name)
+    assert found == due, f"README's row should be: | {name}, second episode | {' | '.join(due)} |"
 
 
 @pytest.mark.parametrize("name", [name for name in list_agents(ROOT / "agents") if "-rl2-" in name])

@@ -1,11 +1,14 @@
 """How often the interval of a probe's lead over its controls covers the truth, where the truth is known to be nothing.
 
-Two kinds of pairs, with nets, levels and splits drawn anew in every repeat:
-  equal   one random net read twice, each time rotated and with noise of its own: what can be read is the same by
-          construction, so the lead is zero but for the levels that were drawn. 95 of 100 intervals should hold zero.
-  nets    two untrained nets of one architecture on the same boards. Exchangeable, so zero on average; but any two nets
-          do differ a little in what can be read off them, and an interval over levels does not speak about other nets.
-A lead is also taken over the better of two nets, as the table does with its untrained controls. Run by hand: minutes.
+Nets, levels and splits are drawn anew in every repeat:
+  equal     one random net read twice, each time rotated and with noise of its own: what can be read is the same by
+            construction, so the lead is zero but for the levels that were drawn. 95 of 100 intervals should hold zero.
+  one net   two untrained nets of one architecture on the same boards. Exchangeable, so zero on average; but any two
+            nets do differ a little in what can be read off them, and an interval over levels does not speak of others.
+  nets      an untrained net against the mean of five others, with an interval over levels and nets, as in the table.
+            95 of 100 should hold zero.
+`--tables` asks the whole of it: probe tables of untrained nets on mazes, five more as their control, every site, and D4
+at the site that did best on valid levels. Run by hand: minutes.
 """
 
 from __future__ import annotations
@@ -18,21 +21,32 @@ import torch
 from benchmarks.stopwatch import report
 from planprobe.core.records import Effect
 from planprobe.core.rng import draw_below, draw_uniform
+from planprobe.instruments.detectors import decodable_plan
+from planprobe.instruments.hooks import open_policy
 from planprobe.instruments.probes.linear_probes import fit_probes
+from planprobe.instruments.probes.rows import RANDOM
 from planprobe.instruments.probes.splits import split_by_level
 from planprobe.instruments.probes.square_rows import gather_windows, list_rows
+from planprobe.instruments.probes.table import probe_table
 from planprobe.instruments.statistics.metrics import macro_f1
+from planprobe.instruments.statistics.net_spread import lead_over_nets
 from planprobe.instruments.statistics.stats import bootstrap_difference
+from planprobe.subjects.envs.generate_maze import generate_mazes
+from planprobe.subjects.envs.maze import Maze
+from planprobe.subjects.nets.drc import DRC
 
-REPEATS = 200
+REPEATS, NETS = 200, 5
 LEVELS, STATES, SIZE, CHANNELS, NOISE = 80, 2, 7, 8, 0.5
 PLANES, CLASSES, NEVER = 3, 5, 1.5
+TABLE_LEVELS, TABLE_SIZE = 50, 9
 
 
 def main() -> None:
-    first, repeats = (int(sys.argv[1]), int(sys.argv[2])) if len(sys.argv) > 2 else (0, REPEATS)
-    leads = [compare(seed) for seed in range(first, first + repeats)]
-    for name in ("equal", "nets", "best of two nets"):
+    options = [argument for argument in sys.argv[1:] if argument != "--tables"]
+    first, repeats = (int(options[0]), int(options[1])) if len(options) > 1 else (0, REPEATS)
+    measure = compare_tables if "--tables" in sys.argv else compare
+    leads = [measure(seed) for seed in range(first, first + repeats)]
+    for name in leads[0]:
         effects = [lead[name] for lead in leads]
         values = np.array([effect.value for effect in effects])
         share = np.mean([effect.low <= 0 <= effect.high for effect in effects])
@@ -40,30 +54,62 @@ def main() -> None:
             "intervals that cover 0, %": 100 * share,
             "  +- (standard error), %": 100 * np.sqrt(share * (1 - share) / repeats),
             "intervals above 0, %": 100 * np.mean([effect.low > 0 for effect in effects]),
-            "p < .05, %": 100 * np.mean([effect.p < 0.05 for effect in effects]),
             "mean lead, x 1e-3": 1000 * values.mean(),
             "  +- (standard error), x 1e-3": 1000 * values.std() / np.sqrt(repeats),
             "mean width of an interval, x 1e-3": 1000 * np.mean([effect.high - effect.low for effect in effects]),
         }
-        report(f"delta of {name}, {repeats} repeats", numbers, "", "equal: 95 % cover 0")
+        report(f"delta of {name}, {repeats} repeats", numbers, "", "equal, nets: 95 % cover 0")
 
 
 def compare(seed: int) -> dict[str, Effect]:
-    """Leads of one reading over another on the same labels, boards and split."""
+    """Leads of one reading over others on the same labels, boards and split."""
     boards, labels = make_boards(seed)
     level_ids = torch.arange(LEVELS).repeat_interleave(STATES)
     rows = list_rows(boards[:, 0] == 0, level_ids)
     split = split_by_level(rows.level_ids, seed=seed)
-    nets = [random_features(boards, 3 * seed + net) for net in range(3)]
+    nets = [random_features(boards, (1 + NETS) * seed + net) for net in range(1 + NETS)]
     readings = [blurred(nets[0], seed, 0), blurred(nets[0], seed, 1), *nets]
     probes = fit_probes(
         torch.stack([gather_windows(reading, rows, 1) for reading in readings]), rows.take(labels),
         level_ids=rows.level_ids, split=split, num_classes=CLASSES, l2_strengths=(1e-3,),
     )  # fmt: skip
-    one, other, agent, *controls = (probe for (probe,) in probes)
-    best = max(controls, key=lambda probe: probe.valid_score)
-    pairs = {"equal": (one, other), "nets": (agent, controls[0]), "best of two nets": (agent, best)}
-    return {name: bootstrap_difference(a.test_counts, b.test_counts, macro_f1) for name, (a, b) in pairs.items()}
+    one, other, agent, *controls = (probe.test_counts for (probe,) in probes)
+    return {
+        "equal": bootstrap_difference(one, other, macro_f1),
+        "one net, levels only": bootstrap_difference(agent, controls[0], macro_f1),
+        "nets": lead_over_nets(agent, np.stack(controls), macro_f1),
+    }
+
+
+def compare_tables(seed: int) -> dict[str, Effect]:
+    """The lead of an untrained net over five others: at one site, at the one that does best, and as D4 judges it."""
+    levels = generate_mazes(TABLE_LEVELS, size=TABLE_SIZE, braid=(0.0, 0.5), seed=seed, split="test")
+    agent, *others = (untrained(10_000 + (1 + NETS) * seed + net) for net in range(1 + NETS))
+    table = probe_table(
+        open_policy(agent), lambda chosen, boards: Maze(chosen, boards, time_limit=20, autoreset=False), levels,
+        "agent-approach-direction", sites="ticks.*.0.*", kernels=(1,), random_policies=others, per_level=STATES,
+        l2_strengths=(1e-3,), max_steps=20, seed=seed,
+    )  # fmt: skip
+    judged = decodable_plan.judge_table(table, min_effect=0.05)
+    rows = {"first site": table.rows[0], "last site": table.rows[-1], "best site": table.best()}
+    names = (f"delta_{RANDOM}", f"delta_{RANDOM}_low", f"delta_{RANDOM}_high")
+    leads = {place: Effect(*(row[name] for name in names), 0, "") for place, row in rows.items()}
+    return leads | {"D4, beyond every control": judged.beyond_controls}
+
+
+def untrained(seed: int) -> DRC:
+    torch.manual_seed(seed)
+    net = DRC(
+        planes=3,
+        board=(TABLE_SIZE, TABLE_SIZE),
+        num_actions=4,
+        num_layers=1,
+        num_ticks=2,
+        channels=CHANNELS,
+        head="pool",
+        hidden=8,
+    )
+    return net.requires_grad_(False)
 
 
 def blurred(features: torch.Tensor, seed: int, copy: int) -> torch.Tensor:

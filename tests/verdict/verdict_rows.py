@@ -95,7 +95,7 @@ def steering_rows() -> list[Row]:
 
 def probe_rows() -> list[Row]:
     """As `ProbeTable.rows` and `.by_horizon` of a net with one layer and two ticks."""
-    rows, scores = [], {"observation_3x3": 0.45, "random_weights_0": 0.4, "majority": 0.2, "twin": 0.6}
+    rows, scores = [], {"observation_3x3": 0.45, "random_weights": 0.4, "majority": 0.2, "twin": 0.6}
     for labels, tick, kernel in itertools.product(("behaviour", "optimal"), (0, 1), (1, 3)):
         own = 0.6 + 0.1 * tick + 0.04 * kernel - (0.05 if labels == "optimal" else 0)
         row = {"labels": labels, "site": f"ticks.{tick}.0.hook_h", "tick": tick, "layer": 0, "kernel": kernel}

@@ -97,7 +97,8 @@ def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, F
     """One row a cell; p is Holm-adjusted within each label source (`p_holm`).
 
     A lead (`delta`) is over two controls, of which the smaller counts: the one that did best on valid, with an interval
-    over levels, and the mean of the untrained nets, with an interval over levels and nets (`statistics/net_spread`).
+    over levels, and the mean of the untrained nets, with an interval over levels and nets (`statistics/net_spread`),
+    which also stands alone (`delta_random_weights`).
     Other intervals speak about other levels, with these nets. random_weights_sd: of the test scores of untrained nets.
     """
     measure = board.measure
@@ -224,6 +225,8 @@ def _enter_leads(
     leads, beaten = difference_table(own, other, statistic, unit=unit), []
     for place, (mine, untrained) in enumerate(zip(own, nets, strict=True)):
         over = lead_over_nets(mine, np.stack(untrained), statistic, unit=unit) if untrained else leads[place]
+        if untrained:
+            _enter([rows[place]], f"delta_{RANDOM}", [over])
         beaten.append(over.value < leads[place].value)
         leads[place] = smaller_lead(leads[place], over)
     _enter(rows, "delta", leads, with_p=True)

@@ -23,6 +23,7 @@ from planprobe.instruments.statistics.resampling import TAIL, jackknife_variance
 from planprobe.instruments.statistics.stats import Statistic
 
 MIN_NETS = 2  # fewer have no spread
+_ROUNDING = 1e-12  # of scores, which are of order one
 
 
 def lead_over_nets(own: np.ndarray, nets: np.ndarray, statistic: Statistic, *, unit: str = "") -> Effect:
@@ -81,10 +82,10 @@ def _effect(
     among = weight * float(scores.var(ddof=1))
     by_levels = weight * float(jackknife_variance(without - without.mean(0)).sum()) / (num_nets - 1)
     variance = of_levels + max(among - by_levels, 0.0)
-    doubt = min(among, variance) ** 2 / (num_nets - 1) + of_levels**2 / (used - 1)
     least = 2.0 ** (1 - used)  # the least p that a sign-flip test over levels could give
-    if not doubt > 0:
-        return Effect(value, value, value, used, unit, 1.0 if value == 0 else least)
+    if variance <= _ROUNDING**2:
+        return Effect(value, value, value, used, unit, 1.0 if abs(value) <= _ROUNDING else least)
+    doubt = min(among, variance) ** 2 / (num_nets - 1) + of_levels**2 / (used - 1)
     error, freedom = math.sqrt(variance), variance**2 / doubt
     reach = error * float(special.stdtrit(freedom, 1 - TAIL))
     p = 2 * float(special.stdtr(freedom, -abs(value) / error))

@@ -25,6 +25,7 @@ from planprobe.subjects.organisms.families import named_task
 from planprobe.subjects.training.evaluate import env_maker
 
 NUM_LEVELS, WAY, OTHERS, NUM_TICKS = 20, 9, 6, 12
+UNTRAINED = ("random_weights_0", "random_weights_1", "random_weights_2")
 
 
 def reads_by_hand(first_right: torch.Tensor, ticks: torch.Tensor | None = None) -> TickReads:
@@ -41,7 +42,7 @@ def reads_by_hand(first_right: torch.Tensor, ticks: torch.Tensor | None = None) 
     nothing = Read(true, torch.zeros_like(said[[0, -1]]), torch.zeros_like(said[[0, -1]]))
     return TickReads(
         ticks, int(ticks[-1]) + 1, torch.arange(NUM_LEVELS).repeat_interleave(WAY + OTHERS), NUM_LEVELS, order,
-        order == WAY - 1, Read(true, said, said), {SHUFFLED: nothing, "random_weights_0": nothing}, 5,
+        order == WAY - 1, Read(true, said, said), {SHUFFLED: nothing, **dict.fromkeys(UNTRAINED, nothing)}, 5,
     )  # fmt: skip
 
 
@@ -161,7 +162,7 @@ def test_organisms_are_told_apart(levels, family, refines, order):
     opened = open_policy(organism.policy)
     thinking = record_thinking(
         opened, env_maker(organism.task), levels, "agent-approach-direction", "ticks.*.0.hook_h", thinking_steps=5,
-        others={"random_weights_0": open_policy(untrained_like(organism.policy, seed=1))},
+        others={name: open_policy(untrained_like(organism.policy, seed=seed)) for seed, name in enumerate(UNTRAINED)},
     )  # fmt: skip
     reads = read_ticks(thinking)
     assert (plan_refinement.run(reads, min_effect=0.05).outcome == "supported") == refines

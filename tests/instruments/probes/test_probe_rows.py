@@ -39,11 +39,15 @@ def test_untrained_nets_are_told_how_much_they_differ():
     (row,) = table_rows([cell], board, {("behaviour", "s", 1): PROBE}, "mine")
     # zeros: precision 1, recall 1/2, F1 2/3; ones: precision 2/3, recall 1, F1 4/5
     second = (2 / 3 + 4 / 5) / 2
-    assert row["control_random_weights_0"] == pytest.approx(second)
-    assert row["control_random_weights_1"] == 0
+    assert row["control_random_weights"] == pytest.approx(second / 2)
     assert row["random_weights_sd"] == pytest.approx(second / 2**0.5)
-    assert row["best_control"] == NETS[0]
-    assert row["delta"] == pytest.approx(1 - second)
+    assert (row["best_control"], row["best_control_valid_macro_f1"]) == ("random_weights", pytest.approx(0.2))
+    assert row["delta"] == row["delta_random_weights"] == pytest.approx(1 - second / 2)
+    # levels are all alike, so what is left is a t interval of two nets: 12.7 x their sd x sqrt(1 + 1/2)
+    assert row["delta_random_weights_low"] == pytest.approx(1 - second / 2 - 12.7062 * second / 2**0.5 * 1.5**0.5)
+    assert (
+        row["delta_low"] == row["delta_random_weights_low"] < 0 < row["delta_high"] < row["delta_random_weights_high"]
+    )
     assert row["selectivity"] == 0
     assert (row["kernel"], row["readout"]) == (1, "1x1")
 
@@ -63,7 +67,8 @@ def test_numbers_have_rows_of_their_own_measure():
     assert row["r2"] == pytest.approx(1.0)
     assert row["correlation"] == pytest.approx(1.0)
     assert row["control_majority"] == pytest.approx(0.0, abs=1e-6)
-    assert row["delta"] == pytest.approx(1 / variance)
+    # the nets explain 1 - 1 / variance and nothing; their mean is the best control
+    assert row["delta"] == pytest.approx(1 - (1 - 1 / variance) / 2)
     assert row["num_test_rows"] == len(LEVELS)
     assert (row["kernel"], row["readout"]) == (None, "flat")
     (part,) = subset_rows([cell], board, "mine")

@@ -30,7 +30,17 @@ from planprobe.core.store import write_json
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.organisms import FAMILIES, TRAINED, make_organism
-from planprobe.subjects.organisms.families import BOARDS, PLANS, TASK_KINDS, TRIALS, named_task, task_size
+from planprobe.subjects.organisms.families import (
+    ADAPTS,
+    BOARDS,
+    DOES_NOT_PLAN,
+    PLANS,
+    TASK_KINDS,
+    TRIALS,
+    UNUSED,
+    named_task,
+    task_size,
+)
 from planprobe.subjects.organisms.trained import trained_seeds
 from planprobe.subjects.recipe import Recipe
 from planprobe.verdict.budgets import get_budget
@@ -42,6 +52,7 @@ from planprobe.verdict.trial_study import take_trial_evidence
 from planprobe.verdict.truths import TRUE_OF, TRUE_OF_TRIALS, claim_holds
 
 CASES_FOLDER = "cases"
+DENIALS = (ADAPTS, DOES_NOT_PLAN, UNUSED)  # readings that say of an agent that it does not plan
 
 
 @dataclass(frozen=True)
@@ -85,11 +96,7 @@ def calibration_cases(
     for kind, _ in tasks:
         if kind not in TASK_KINDS:
             raise unknown_name("task", kind, TASK_KINDS, where="a calibration", error=RecipeError)
-    if len({battery(kind) for kind, _ in tasks}) > 1:
-        raise RecipeError(
-            f"{', '.join(kind for kind, _ in tasks)}: boards and trials have a battery each, with rates of its own.\n"
-            "  Next: calibrate the ones, then the others; both may go to the same folder."
-        )
+    _check_one_battery(kind for kind, _ in tasks)
     wanted = tuple(families) or (*FAMILIES, *TRAINED)
     cases = [
         Case(family, kind, task_size(named_task(kind, size)), seed)
@@ -148,7 +155,13 @@ def calibrate(
 
     Args: executor: any; cases are independent, and each writes its own file. None judges them one after another.
     on_progress(done, total, name of the case).
+    Raises: RecipeError (no case, or cases of both batteries).
     """
+    if not cases:
+        raise RecipeError(
+            "a calibration of no organism: nothing to judge.\n  Next: calibration_cases() lists them all."
+        )
+    _check_one_battery(case.task for case in cases)
     folder = Path(out) / CASES_FOLDER
     waiting = [case for case in cases if not _is_done(folder, case, budget)]
     tell = on_progress or (lambda done, total, text: None)
@@ -173,6 +186,15 @@ def battery(kind: str) -> tuple[str, ...]:
     return BOARDS if kind in BOARDS else TRIALS
 
 
+def _check_one_battery(kinds: Iterable[str]) -> None:
+    named = list(dict.fromkeys(kinds))
+    if len({battery(kind) for kind in named}) > 1:
+        raise RecipeError(
+            f"{', '.join(named)}: boards and trials have a battery each, with rates of its own.\n"
+            "  Next: calibrate the ones, then the others; both may go to the same folder."
+        )
+
+
 def rates_file(kinds: tuple[str, ...]) -> Path:
     """Where studies look for the rates of a battery, given by the kinds of task that it judges."""
     return RATES_FILE if kinds == BOARDS else TRIAL_RATES_FILE
@@ -190,6 +212,7 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
         detectors=detectors,
         verdict_right=_share(is_right(each) for each in judged),
         called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
+        planner_denied=_share(each.reading in DENIALS for each in judged if each.answer == PLANS),
         type_right=_share(each.kind == each.planning_type for each in said_plans),
     )
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from planprobe.core.errors import RecipeError
 from planprobe.core.play_trials import play_trials
+from planprobe.core.protocols import Policy, State
 from planprobe.core.records import Evidence
 from planprobe.instruments.detectors import mixture
 from planprobe.instruments.detectors.mixture import MIXTURE
@@ -30,6 +31,7 @@ from planprobe.subjects.references.goal_scores import NEAREST, GoalWalks, walk_t
 from planprobe.verdict.criteria import MIXTURE_LEAD
 
 FORCED, DRAWN = "enumerated", "drawn at random"
+APART = 1000  # settings of a noise input, in steps of a clock
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,9 @@ def ask_choices(agent: Agent, *, most_histories: int, drawn_trials: int, seed: i
     task = choice_task(agent)
     if isinstance(task, HiddenGoalTask):
         walks, actions = walk_trials(StepSamplingPlayer(seed=seed), task, drawn_trials, seed=seed)
-        rollout = play_trials(agent.net, agent.make_trials(len(actions), seed=seed), forced=actions)
+        start = independent_noise(agent.net, len(actions))
+        env = agent.make_trials(len(actions), seed=seed)
+        rollout = play_trials(agent.net, env, forced=actions, initial_state=start)
         ids = torch.arange(len(actions))[:, None].expand_as(actions).flatten()
         chances = rollout.logits.double().softmax(-1).flatten(0, 1)
         return {DRAWN: ForcedChoices(walk_readings(walks), chances, ids)}
@@ -75,9 +79,18 @@ def ask_choices(agent: Agent, *, most_histories: int, drawn_trials: int, seed: i
 def judge_choices(asked: ForcedChoices, *, num_repeats: int, seed: int = 0) -> Evidence:
     """D13 on histories of one kind. num_repeats: simulations of each reading."""
     return mixture.run(
-        asked.readings, asked.chances, history_ids=asked.ids, min_effect=MIXTURE_LEAD.value, num_repeats=num_repeats,
+        asked.readings, asked.chances, history_ids=asked.ids, min_share=MIXTURE_LEAD.value, num_repeats=num_repeats,
         seed=seed,
     )  # fmt: skip
+
+
+def independent_noise(policy: Policy, num_trials: int) -> State | None:
+    """A memory to begin with in which every trial has a noise of its own, where a net has a noise input: organisms draw
+    by their clock, and would all draw alike where all have seen the same. None where there is nothing to be set."""
+    if not getattr(policy, "clocked", False):
+        return None
+    *memory, clock = policy.initial_state(num_trials, (1, 1))
+    return (*memory, clock + APART * torch.arange(num_trials)[:, None].to(clock.dtype))
 
 
 def pull_readings(task: PullTask, histories: PullHistories) -> dict[str, Tensor]:

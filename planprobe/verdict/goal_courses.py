@@ -28,8 +28,9 @@ from planprobe.subjects.psi_donors import find_goal_donors, score_goal_courses
 from planprobe.subjects.references.goal_players import StepSamplingPlayer
 from planprobe.subjects.references.goal_scores import GoalWalks, score_walks, walk_trials
 from planprobe.verdict.criteria import COMMITMENT, REVALUATION
+from planprobe.verdict.forced_choices import APART, independent_noise
 
-NUM_NOISES, APART = 8, 1000  # settings of a noise input, in steps of a clock
+NUM_NOISES = 8  # settings of a noise input
 SWEEP = "sweep"
 
 
@@ -116,7 +117,10 @@ def judge_psi_patching(agent: Agent, num_trials: int, *, seed: int = 0) -> Evide
 
 
 def _play(agent: Agent, task: HiddenGoalTask, num_trials: int, seed: int) -> _Played:
-    rollout = play_trials(agent.net, agent.make_trials(num_trials, seed=seed), seed=seed, keep_observations=True)
+    rollout = play_trials(
+        agent.net, agent.make_trials(num_trials, seed=seed), seed=seed, keep_observations=True,
+        initial_state=independent_noise(agent.net, num_trials),
+    )  # fmt: skip
     walks = score_walks(task, rollout.extras["square_before"], rollout.extras["square"], rollout.rewards)
     hypotheses = as_hypotheses(walks, rollout.actions, rollout.episodes)
     return _Played(rollout, hypotheses, sweeping_chances(walks, rollout.actions))

@@ -42,6 +42,7 @@ class Rates:
     organisms play; of others it says nothing. detectors: by name.
 
     verdict_right: share of organisms with the right reading. called_planner: share of non-planners called 'plans'.
+    planner_denied: share of planners of whom it was said that they do not plan, whatever they do instead.
     type_right: share of planners, among those called so, with the right type.
     """
 
@@ -51,6 +52,7 @@ class Rates:
     detectors: dict[str, DetectorRates]
     verdict_right: Effect | None = None
     called_planner: Effect | None = None
+    planner_denied: Effect | None = None
     type_right: Effect | None = None
 
     def open_about(self, detectors: Iterable[str]) -> list[str]:
@@ -87,7 +89,8 @@ def load_rates(budget: str, task: str, path: str | Path = RATES_FILE) -> Rates |
             name: DetectorRates(name, _effect(each["false_positives"]), _effect(each["true_positives"]))
             for name, each in document["detectors"].items()
         }
-        whole = {key: _effect(document[key]) for key in ("verdict_right", "called_planner", "type_right")}
+        shares = ("verdict_right", "called_planner", "planner_denied", "type_right")
+        whole = {key: _effect(document.get(key)) for key in shares}
         return Rates(document["version"], budget, tuple(document["tasks"]), detectors, **whole)
     except (ValueError, KeyError, TypeError) as error:
         raise OutputError(f"'{path}' is no calibration: {error}.\n  Make one with: planprobe calibrate") from None

@@ -19,12 +19,16 @@ TRUE_OF = {
 }
 """Families of which a detector's claim is true, from how they are built (see each organism's own text)."""
 TRUE_OF_TRIALS = {
+    "D8": ("wavefront",),
     "D10": ("wavefront",),
     "D11": ("table", "bystander", "wavefront", "sampler", "mixture", "sweeper", "replayer"),
-    "D12": ("bystander", "wavefront", "sampler", "mixture", "sweeper"),
+    "D12": ("table", "bystander", "wavefront", "sampler", "mixture", "sweeper"),
+    "D13": ("sampler", "mixture"),
+    "D14": ("sampler",),
 }
 """The same for the battery of tasks with trials. All but a reflex and an untrained net remember what they found; D12 is
-asked where the posterior is written in numbers, which is at the hidden goal."""
+asked where the posterior is written in numbers, at the hidden goal and the doors; D13 and D14 at the hidden goal, where
+the sampler's choices are those of the mixture too, taken over its draws; D8 and D10 in mazes."""
 SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot", "signpost")}
 """Families about which it says nothing: a sampler needs more draws for both reasons at once, and a one-shot planner may
 still be at its first plan when the board changes; signposts show the way on the changed board too. D9 is asked only

@@ -56,6 +56,9 @@ def test_rates_counted_by_hand():
     assert (d3.false_positives.n, d3.true_positives.n) == (6, 1)
     assert rates.verdict_right.value == pytest.approx(4 / 7)
     assert (rates.called_planner.value, rates.called_planner.n) == (pytest.approx(1 / 4), 4)
+    assert (rates.planner_denied.value, rates.planner_denied.n) == (0.0, 3)  # 'cannot say' denies nothing
+    denied = find_rates([*CASES, judged("wavefront", 2, (), "adapts without planning")], "quick")
+    assert (denied.planner_denied.value, denied.planner_denied.n) == (pytest.approx(1 / 4), 4)
     assert (rates.type_right.value, rates.type_right.n) == (0.5, 2)  # the rollout was taken for a sweep
     assert rates.open_about(["D1", "D7"]) == ["D1", "D7"]  # too few organisms each
     enough = find_rates(5 * CASES, "quick")
@@ -92,6 +95,14 @@ def test_a_calibration_of_nothing_is_refused():
         calibration_cases(tasks=[("maze", 9)], families=("replayer",))
     with pytest.raises(RecipeError, match="a battery each"):
         calibration_cases(tasks=[("maze", 9), ("doors", 4)])
+
+
+def test_cases_of_nothing_or_of_both_batteries_are_refused(tmp_path):
+    with pytest.raises(RecipeError, match="no organism"):
+        calibrate([], tmp_path)
+    with pytest.raises(RecipeError, match="maze, doors: boards and trials"):
+        calibrate([Case("reflex", "maze", 9, 0), Case("reflex", "doors", 4, 0)], tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_stopped_calibration_goes_on_where_it_was(tmp_path, monkeypatch):
@@ -166,5 +177,5 @@ def test_organisms_with_trials_go_through_the_battery_for_trials(tmp_path):
     assert rates.called_planner.value == 0
     assert load_rates("smoke", "doors", tmp_path / "trial_calibration.json") == rates
     assert not (tmp_path / "calibration.json").exists()
-    assert {row["detector"] for row in case_rows(tmp_path, budget="smoke", kinds=("doors",))} == {"D11"}
+    assert {row["detector"] for row in case_rows(tmp_path, budget="smoke", kinds=("doors",))} == {"D11", "D12"}
     assert case_rows(tmp_path, budget="smoke", kinds=BOARDS) == []

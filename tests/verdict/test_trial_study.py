@@ -7,6 +7,7 @@ import pytest
 import torch
 from trial_walkers import Walker
 
+from planprobe.core.errors import RecipeError
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
@@ -15,6 +16,7 @@ from planprobe.subjects.trial_changes import trial_changes
 from planprobe.subjects.zoo import load_agent
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.figures import rebuild_figures
+from planprobe.verdict.goal_courses import judge_psi_patching
 from planprobe.verdict.results import load_results
 from planprobe.verdict.trial_study import revalue, study_trials, take_trial_evidence
 
@@ -48,7 +50,9 @@ def outcomes(verdict):
 
 def test_who_replays_its_way_adapts_without_planning(replayed):
     _, verdict = replayed
-    assert outcomes(verdict) == {"D10": "refuted", "D11": "supported"}
+    found = outcomes(verdict)
+    assert (found["D10"], found["D11"]) == ("refuted", "supported")
+    assert found["D8"] != "supported"
     assert verdict.reading == "adapts without planning"
     assert not verdict.calibrated
 
@@ -57,6 +61,13 @@ def test_who_works_its_way_out_takes_the_better_course():
     found = revalue(agent_of(Walker(True), TASK), trial_changes(TASK)[2:], 60)
     assert found.outcome == "supported"
     assert found.effect.value == 1.0
+
+
+def test_who_works_its_way_out_is_led_by_another_trials_memory():
+    found = judge_psi_patching(agent_of(Walker(True), TASK), 120)
+    assert found.outcome == "supported"
+    with pytest.raises(RecipeError, match="no second episode from the same start"):
+        judge_psi_patching(agent_of(Walker(True), replace(TASK, start="redrawn")), 120)
 
 
 def test_everything_is_written_and_drawn_from_what_was_written(replayed):
@@ -74,7 +85,8 @@ def test_everything_is_written_and_drawn_from_what_was_written(replayed):
 def test_nothing_is_concluded_where_nothing_was_learnt_and_nothing_can_be_revalued():
     verdict = take_trial_evidence(agent_of(Indifferent(), BanditTask(num_arms=2, num_pulls=10)), BUDGET).verdict
     assert verdict.reading == "cannot say"
-    assert list(outcomes(verdict)) == ["D11"]
+    assert set(outcomes(verdict)) == {"D11", "D13"}  # without memory there is no belief to be read
+    assert "supported" not in outcomes(verdict).values()
     assert abs(verdict.provenance["run"]["solve_rate"]) < 0.2
     assert "training failure" in verdict.reasons[0]
 
@@ -88,7 +100,8 @@ def test_too_few_better_courses_are_named_not_guessed():
 
 def test_a_trained_agent_is_asked_for_its_belief_too():
     verdict = take_trial_evidence(load_agent("gru-rl2-bandit2-s0"), get_budget("smoke")).verdict
-    assert list(outcomes(verdict)) == ["D11", "D12"]
-    assert "bandit" in verdict.provenance["D10 was not measured"]
+    assert set(outcomes(verdict)) == {"D11", "D12", "D13"}
+    for detector in ("D8", "D10", "D14"):
+        assert "bandit" in verdict.provenance[f"{detector} was not measured"]
     assert verdict.provenance["run"]["solve_rate"] > 0.6
     assert verdict.reading == "cannot say"

@@ -5,6 +5,9 @@ taken as often as it is the best one, Thompson 1933), the Bayes-optimal values, 
 a temperature and a lapse, both fitted, and they are compared by BIC. Before anything is said of the agent, choices are
 simulated from every reading, each as predictable as the agent's are, and must be attributed to the reading they came
 of: where that fails, the histories cannot tell the readings apart and nothing is concluded.
+
+How much a lead means depends on the histories: on two arms a softened greedy player does what the mixture does but for
+a thousandth of a nat. So leads are measured by that which the mixture itself has on the very same histories.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from planprobe.core.errors import ShapeError, unknown_name
-from planprobe.core.records import Evidence, Row
+from planprobe.core.records import Effect, Evidence, Row
 from planprobe.core.rng import draw_uniform
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.statistics.proportions import power_of_interval, proportion
@@ -156,7 +159,7 @@ def run(
     chances: Tensor,
     *,
     history_ids: Tensor | None = None,
-    min_effect: float,
+    min_share: float,
     num_repeats: int = 20,
     seed: int = 0,
 ) -> Evidence:
@@ -164,9 +167,11 @@ def run(
 
     Args: readings: name -> scores (H, A); one of them is `MIXTURE`, its scores log chances. chances (H, A): the policy.
         history_ids (H,): histories of one number are no independent units (say, steps of one trial); each for itself by
-        default. num_repeats: simulations of each reading.
+        default. min_share: smallest lead of interest, as a share of the one that the mixture itself would have.
+        num_repeats: simulations of each reading.
     Returns: effect = likelihood of the mixture; beyond_controls = its lead over the best other reading, in nats a
-        choice. Supported only at a temperature near one: one who always takes the likeliest action samples nothing.
+        choice; min_effect in the same unit; power: to see the mixture itself. Supported only at a temperature near one:
+        one who always takes the likeliest action samples nothing. Inconclusive where the mixture itself has no lead.
     Raises: UnknownNameError (no mixture among the readings); ShapeError.
     """
     if MIXTURE not in readings:
@@ -175,13 +180,15 @@ def run(
     fits = fit_readings(readings, chances)
     matched = fit_softening(readings[MIXTURE], chances, temperature=1.0)
     recovery = recover(readings, fits, num_repeats=num_repeats, seed=seed)
-    sums = {name: _by_unit(fit.per_history - fits[RANDOM].per_history, ids) for name, fit in fits.items()}
+    possible = possible_lead(readings, ids, seed=seed)
+    min_effect = max(min_share * possible.value, 0.0)
+    sums = _sums_over_chance(fits, ids)
     controls = {name: part for name, part in sums.items() if name != MIXTURE}
     effects = dict(
         zip(controls, bootstrap_table(np.stack([*controls.values()]), ratio, unit=UNIT, seed=seed), strict=True)
     )
     best, beyond = difference_over_best(sums[MIXTURE], controls, ratio, unit=UNIT, seed=seed)
-    power = power_of_interval(beyond, min_effect=min_effect)
+    power = power_of_interval(possible, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
     outcome = decide(beyond, min_effect=min_effect, power=power)
     rate, temperature = recovery_rate(recovery), fits[MIXTURE].temperature
@@ -190,7 +197,10 @@ def run(
         f"{temperature:.2g} (1 is matching, 0 the likeliest action) with lapse {fits[MIXTURE].lapse:.2g}.",
         f"Simulated from the readings, as predictable as the agent, {rate:.0%} or more of {num_repeats} were "
         "attributed to the one they came of.",
+        f"The mixture itself would lead by {possible.value:.2g} nats a choice on these histories.",
     ]
+    if not possible.low > 0:
+        outcome = "inconclusive"
     if rate < MIN_RECOVERY and outcome != "inconclusive":
         outcome = "inconclusive"
         notes.append(f"Under {MIN_RECOVERY:.0%} recovered: these histories do not tell the readings apart.")
@@ -207,6 +217,19 @@ def run(
         + [{"table": "recovery", **row} for row in recovery],
         notes=notes,
     )  # fmt: skip
+
+
+def possible_lead(readings: Mapping[str, Tensor], ids: Tensor, *, seed: int = 0) -> Effect:
+    """Lead over the best other reading that the mixture's own choices have on the histories, nats a choice."""
+    fits = fit_readings(readings, soften(readings[MIXTURE], 1.0, 0.0))
+    sums = _sums_over_chance(fits, ids)
+    own = sums.pop(MIXTURE)
+    return difference_over_best(own, sums, ratio, unit=UNIT, seed=seed)[1]
+
+
+def _sums_over_chance(fits: Mapping[str, Softening], ids: Tensor) -> dict[str, np.ndarray]:
+    """Log likelihood over that of choosing at random, by reading: (sum, number) of each unit, (U, 2)."""
+    return {name: _by_unit(fit.per_history - fits[RANDOM].per_history, ids) for name, fit in fits.items()}
 
 
 def _as_predictable(scores: Tensor, certainty: float) -> float:

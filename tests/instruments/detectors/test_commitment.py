@@ -122,6 +122,36 @@ def test_who_holds_is_told_from_who_does_not():
     assert c.run(anew, controls={}, min_effect=0.02).effect.value < 0.02
 
 
+def in_turn(*, ordered: bool, values: int = 5, number: int = 60) -> c.HypothesisTrials:
+    """Trials of ten steps: a value is held for two steps, then ruled out. Which comes next is drawn, or the first left;
+    every value wants an action of its own."""
+    generator = torch.Generator().manual_seed(3)
+    orders = torch.rand(number, values, generator=generator).argsort(1)
+    orders = torch.arange(values).expand(number, -1) if ordered else orders
+    held = orders.repeat_interleave(2, dim=1)
+    chances = torch.nn.functional.one_hot(held, values).double()
+    gone = chances.cumsum(1) - chances >= 2  # by the steps before
+    belief = (~gone).double() / (~gone).sum(2, keepdim=True)
+    whole = torch.zeros(number, 2 * values, dtype=torch.int64)
+    return c.HypothesisTrials(chances, belief, whole, whole == 0, values)
+
+
+def test_who_goes_by_an_order_of_its_own_draws_nothing():
+    drawn_ones = c.run(in_turn(ordered=False), controls={}, min_effect=0.02)
+    assert drawn_ones.outcome == "supported"
+    swept = c.run(in_turn(ordered=True), controls={}, min_effect=0.02)
+    assert swept.outcome != "supported"
+    assert swept.effect.value == pytest.approx(drawn_ones.effect.value, abs=0.02)  # it holds as well
+    assert "order of its own" in swept.notes[-1]
+
+
+def test_an_order_is_found_from_what_is_drawn():
+    weights = c.fit_order(in_turn(ordered=True), 1e-3)
+    assert torch.equal(weights.argsort(descending=True), torch.arange(5))
+    alike = c.fit_order(in_turn(ordered=False, number=400), 1e-3)
+    assert float(alike.min()) > 0.6
+
+
 def test_a_rival_that_explains_as_much_takes_the_lead_away():
     trials = drawn(hold=True)
     found = c.run(trials, controls={}, rivals={"it knew": torch.ones(len(trials.active), STEPS)}, min_effect=0.02)

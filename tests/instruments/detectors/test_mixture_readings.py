@@ -56,26 +56,26 @@ def test_a_fixed_temperature_costs_one_parameter_less(readings):
 
 
 def test_one_who_matches_is_found_out(readings):
-    found = m.run(readings, m.soften(readings[m.MIXTURE], 1.0, 0.02), min_effect=0.01, num_repeats=3)
+    found = m.run(readings, m.soften(readings[m.MIXTURE], 1.0, 0.02), min_share=0.5, num_repeats=3)
     assert found.outcome == "supported"
     assert found.beyond_controls.low > 0
 
 
 def test_one_who_maximises_is_no_mixture(readings):
-    found = m.run(readings, m.soften(readings["values"], 0.1, 0.02), min_effect=0.2, num_repeats=3)
+    found = m.run(readings, m.soften(readings["values"], 0.1, 0.02), min_share=0.5, num_repeats=3)
     assert found.outcome == "refuted"
     assert found.controls["values"].value > found.effect.value
 
 
 def test_the_likeliest_action_alone_is_no_matching(readings):
-    found = m.run(readings, m.soften(readings[m.MIXTURE], 0.05, 0.02), min_effect=0.01, num_repeats=3)
+    found = m.run(readings, m.soften(readings[m.MIXTURE], 0.05, 0.02), min_share=0.5, num_repeats=3)
     assert found.outcome == "inconclusive"
     assert "does not match" in found.notes[-1]
 
 
 def test_readings_that_say_the_same_are_not_told_apart(readings):
     twins = {m.MIXTURE: readings["values"], "values": readings["values"] + 1e-3 * readings[m.MIXTURE]}
-    found = m.run(twins, m.soften(readings["values"], 0.3, 0.1), min_effect=1e-6, num_repeats=4)
+    found = m.run(twins, m.soften(readings["values"], 0.3, 0.1), min_share=0.5, num_repeats=4)
     assert found.outcome == "inconclusive"
 
 
@@ -86,6 +86,6 @@ def test_choosing_at_random_is_attributed_to_chance(readings):
 
 def test_there_must_be_a_mixture_and_equal_shapes(readings):
     with pytest.raises(UnknownNameError, match="mixture"):
-        m.run({"values": readings["values"]}, readings["values"], min_effect=0.01)
+        m.run({"values": readings["values"]}, readings["values"], min_share=0.5)
     with pytest.raises(ShapeError):
         m.fit_softening(readings["values"], readings["values"][:3])

@@ -3,6 +3,7 @@
 | reading | needs |
 |---|---|
 | plans | D1 and (D2, D3 or D5) and D7 and D10, each beyond its controls |
+| plans, once | D1 and D2 and D7; D10 refuted, yet with blank memory it answers the changed boards |
 | adapts without planning | D11 supported, D10 refuted |
 | plan present but unused | one of D4-D6 supported, one of D7-D9 refuted and none supported, D1 not supported |
 | does not plan | D1 refuted (flat, with power) and D7 refuted (no better than random directions) |
@@ -10,6 +11,12 @@
 
 What the time is spent on: it takes longer the further the goal (D2), or the more ways there are (D3), or the plan that
 is read gets better by the tick (D5). D2 alone would miss whoever draws samples: its lag is a matter of luck.
+
+D10 shows that an agent plans again. One that works its route out, and then follows it whatever it sees, plans too: it
+is better with time, takes longer the further the goal, and follows another plan that is written into it. What D10
+guards against besides, answers that are stored and a heading for the goal, is ruled out by the same changed boards met
+with blank memory: nobody has seen them, and only who works out the way around makes the one good move. So of the four
+nothing is let go, and D2 is asked for by name. Its type then says 'once'.
 
 Type: a parallel sweep where time grows with distance (D2) and not with candidates (the interval of D3 excludes its
 smallest effect, which is enough where time is needed at all), and the way is not come upon forward, square after square
@@ -32,10 +39,14 @@ from typing import Any
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
 from planprobe.verdict.criteria import MIN_ORGANISMS, MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
 from planprobe.verdict.rates import Rates
-from planprobe.verdict.selection import answer_selection, excludes_effect, ways_alternate
+from planprobe.verdict.selection import answer_selection, excludes_effect, ways_alternate, works_out_afresh
 
 NOT_CALIBRATED, LEANING = "not calibrated yet", "leaning: "
-UNDETERMINED = "not determined"
+UNDETERMINED, ONCE = "not determined", "once"
+PLANS_ONCE = (
+    "It plans once: a wall toggled after it has settled changes nothing (D10), while with blank memory it works out "
+    "its move on the same changed boards."
+)
 READINGS = ("plans", "plan present but unused", "adapts without planning", "does not plan", "cannot say")
 
 PLAN_IS_THERE, PLAN_IS_USED = ("D4", "D5", "D6"), ("D7", "D8", "D9")
@@ -65,13 +76,17 @@ def judge(
     organisms.
     """
     found: dict[str, Outcome] = {item.detector: outcome_of(item, solve_rate) for item in evidence}
-    reading = _read(found)
+    once = _plans_once(found, evidence)
+    reading = "plans" if once else _read(found)
     ordered = sorted(evidence, key=lambda item: _weight(item.detector))
     reasons = [_reason(item, found[item.detector], rates) for item in ordered]
     unknown = list(found) if rates is None else rates.open_about(found)
     if solve_rate.value < MIN_SOLVE_RATE.value:
         reasons.insert(0, _training_failure(solve_rate))
     planning_type = _planning_type(found, evidence)
+    if once:
+        reasons.append(PLANS_ONCE)
+        planning_type += f", {ONCE}" * (planning_type != UNDETERMINED)
     if planning_type != UNDETERMINED:
         reasons.append(f"Type, if it plans: {planning_type} (D2, D3, D6).")
     if reading == "cannot say":
@@ -142,6 +157,11 @@ def _read(found: dict[str, Outcome]) -> str:
     return "cannot say"
 
 
+def _plans_once(found: dict[str, Outcome], evidence: Sequence[Evidence]) -> bool:
+    planned = all(found.get(detector) == "supported" for detector in ("D1", "D2", "D7"))
+    return planned and found.get("D10") == "refuted" and works_out_afresh(evidence)
+
+
 def _planning_type(found: dict[str, Outcome], evidence: Sequence[Evidence]) -> str:
     in_order, alternate = found.get("D6") == "supported", ways_alternate(evidence)
     forward = in_order and any(item.detector == "D6" and item.effect.value > 0 for item in evidence)
@@ -176,6 +196,10 @@ def _leaning(found: dict[str, Outcome]) -> str:
         return "towards a plan that is there; whether it is used (D7) is open."
     if "refuted" in (d1, d7):
         return "away from planning; one of D1 and D7 is flat with power, the other is not settled."
+    if found.get("D11") == found.get("D10") == "supported":  # of trials, where neither D1 nor D7 is asked
+        memory = "; with another trial's memory it goes where that one knew the goal to be"
+        led = memory if found.get("D8") == "supported" else ""
+        return f"towards planning; what it learnt in a trial takes it by better courses that it never took{led}."
     return "neither way."
 
 

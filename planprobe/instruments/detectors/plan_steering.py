@@ -4,6 +4,12 @@ A plan code that can be read need not be used. If it is, then writing the moves 
 redirect the agent, all along that way, and no other writing of the same strength may: neither random directions, nor
 the right directions under wrong names or on other squares. Strengths are chosen on the first half of the levels, for
 each control by itself, and everything is reported on the second half.
+
+Three things decide whether it is the plan that is asked. The agent has settled before anything is written: one that
+still searches leaves by either way, or waits, whatever is written. What is written holds no wall, target or player
+(`without_percepts`): who has no plan, but reads the board from where the edit is, would go by the board that the edit
+has built. And strengths lie no more than a factor of two apart: too weak, the old plan stays; four times that, a code
+that is read in part elsewhere is broken rather than changed.
 """
 
 from __future__ import annotations
@@ -18,14 +24,29 @@ from torch import Tensor
 
 from planprobe.core.errors import AddressError, TooFewLevelsError
 from planprobe.core.play import BATCH_BOARDS, EnvMaker
+from planprobe.core.protocols import State
 from planprobe.core.records import Effect, Evidence, Outcome, Row
 from planprobe.instruments.detectors.outcome import LEVEL, MIN_POWER, decide
 from planprobe.instruments.hooks import OpenedPolicy
 from planprobe.instruments.statistics.proportions import paired_proportion_power, power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_difference, cluster_bootstrap, difference_over_best
-from planprobe.instruments.steering.directions import PlanDirections, permuted_tables, random_tables
-from planprobe.instruments.steering.route_edits import ARMS, RouteEdits, TwoRoutes, route_edits, shuffled_edits
-from planprobe.instruments.steering.steering import Steered, SteeringPlan, measure_spill, steer_routes
+from planprobe.instruments.steering.directions import PlanDirections, permuted_tables, random_tables, without_percepts
+from planprobe.instruments.steering.route_edits import (
+    ARMS,
+    RouteEdits,
+    TwoRoutes,
+    players_elsewhere,
+    route_edits,
+    shuffled_edits,
+)
+from planprobe.instruments.steering.steering import (
+    Steered,
+    SteeringPlan,
+    measure_spill,
+    settle,
+    settled_values,
+    steer_routes,
+)
 
 CLAIM = "The agent acts on the plan that is read from it: writing another plan redirects the whole route."
 NEEDS = ("opened policy", "levels with a short and a long way", "plan directions at a site")
@@ -67,6 +88,7 @@ def run(
     plan: SteeringPlan | None = None,
     battery: Battery | None = None,
     other_concept: Tensor | None = None,
+    settle_steps: int = 0,
     seed: int = 0,
 ) -> Evidence:
     """Steer on every level and compare with every control.
@@ -77,6 +99,7 @@ def run(
             'both', the one that is judged. Both are fixed beforehand.
         plan: squares, steps and length of an episode.
         other_concept: (5, C) unit directions of something that is no plan, to be used in place of the right ones.
+        settle_steps: thinking steps before anything is edited, the same for every arm.
     Returns: effect = the rise with fitted directions; controls = the rise with others, each at its own best strength
         where that does better; beyond_controls = effect minus the best of them.
     Raises: TooFewLevelsError; AddressError (unknown arm).
@@ -86,8 +109,12 @@ def run(
         raise TooFewLevelsError(f"plan steering needs {MIN_LEVELS} two-route levels or more, got {num_levels}.")
     if arm not in ARMS[1:]:
         raise AddressError(f"there is no arm '{arm}' to judge. Choose {', '.join(ARMS[1:])}.")
+    memory = settle(opened, make_env, routes.levels, steps=settle_steps)
+    values = settled_values(opened, make_env, routes.levels, directions.site, memory)
     lab = _Lab(
-        opened, make_env, routes, directions, plan or SteeringPlan(), battery or Battery(), other_concept, seed
+        opened, make_env, routes, directions, plan or SteeringPlan(), battery or Battery(), other_concept, seed,
+        vectors=without_percepts(directions.vectors, values, routes), memory=memory,
+        memory_elsewhere=settle(opened, make_env, players_elsewhere(routes, seed=seed), steps=settle_steps),
     )  # fmt: skip
     half = num_levels // 2
     choice, report = torch.arange(half), torch.arange(half, num_levels)
@@ -140,7 +167,11 @@ class Measured:
 
 @dataclass(frozen=True)
 class _Lab:
-    """All that stays the same between arms."""
+    """All that stays the same between arms.
+
+    vectors: the directions as they are written. memory, memory_elsewhere: after settling on the levels, and on those
+    that the spill is measured on.
+    """
 
     opened: OpenedPolicy
     make_env: EnvMaker
@@ -150,6 +181,9 @@ class _Lab:
     battery: Battery
     other_concept: Tensor | None
     seed: int
+    vectors: Tensor
+    memory: State | None
+    memory_elsewhere: State | None
 
     @property
     def controls(self) -> tuple[str, ...]:
@@ -173,7 +207,7 @@ class _Lab:
         edits, tables = self._edits_and_tables(source, arm, FEW)
         spill = measure_spill(
             self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables, directions=self.directions,
-            plan=self.plan, seed=self.seed,
+            plan=self.plan, seed=self.seed, memory=self.memory_elsewhere,
         )  # fmt: skip
         many = judged and source == RANDOM
         steered = self._steer(source, arm, alpha, level_ids, LEAVING, ALL) if many else whole
@@ -184,11 +218,11 @@ class _Lab:
         plan = replace(self.plan, leaving_only=extent == LEAVING)
         return steer_routes(
             self.opened, self.make_env, self.routes, level_ids, edits, alpha * tables, directions=self.directions,
-            plan=plan,
+            plan=plan, memory=self.memory,
         )  # fmt: skip
 
     def _edits_and_tables(self, source: str, arm: str, draws: str) -> tuple[RouteEdits, Tensor]:
-        vectors, battery = self.directions.vectors, self.battery
+        vectors, battery = self.vectors, self.battery
         num_squares, convention = self.plan.num_squares, self.directions.convention
         edits = route_edits(self.routes, arm, num_squares=num_squares, convention=convention)
         tables = vectors[None]

@@ -4,6 +4,10 @@ It looks at a level until a plan can stand in its memory; then a wall opens or c
 plain sight, such that another first move is the only good one. A cached route, or a habit, goes the old way. The
 control is the same memory shown the old board once more: what of the new moves was there without the change. An agent
 that looks nowhere but at the squares beside it sees no change.
+
+Refuted, it leaves open whether the agent worked its route out once, before it stopped looking. So the new board is also
+shown to a blank memory, for as long: a board that nobody has met, whose good move neither the old one nor the goal's
+direction tells. That lead is in the rows, and is not judged here.
 """
 
 from __future__ import annotations
@@ -31,6 +35,8 @@ FALSIFIES = "that the agent acts on a route that it has stored rather than on th
 UNIT = "fraction of first moves that are the new optimal one"
 
 MIN_PAIRS = 10
+AFRESH = "new board, no memory"
+SAME_MEMORY = {"new board": "old board", AFRESH: "memory reset, old board"}
 
 
 class Changes(Protocol):
@@ -92,7 +98,11 @@ def run(
         controls={name: bootstrap_difference(part, nothing, unit=UNIT, seed=seed) for name, part in controls.items()},
         beyond_controls=beyond, min_effect=min_effect, power=power,
         outcome=decide(beyond, min_effect=min_effect, power=power), falsifies=FALSIFIES,
-        rows=[_row(key, actions, new, old, changes.change, seed) for key, actions in chosen.items()],
+        rows=[
+            _row(key, actions, new, old, changes.change, seed)
+            | {"judged": key[1] == judged} | _lead(key, goes_new, seed)
+            for key, actions in chosen.items()
+        ],
         notes=[
             f"Change: {changes.change}, after {steps_before} thinking steps on the old board; judged after {judged} "
             f"thinking steps on the new one. Best control: {best}."
@@ -113,7 +123,7 @@ def _first_actions(
             for _ in range(steps_before):
                 memory = policy.step(before, memory)[2]
             runs = {
-                "new board": (after, memory), "old board": (before, memory), "new board, no memory": (after, blank),
+                "new board": (after, memory), "old board": (before, memory), AFRESH: (after, blank),
                 "memory reset, old board": (before, blank),
             }  # fmt: skip
             for name, (seen, state) in runs.items():
@@ -130,6 +140,15 @@ def _actions_after(policy: Policy, seen: Tensor, state: State, counts: Sequence[
         if step in counts:
             actions[step] = logits.argmax(-1).cpu()
     return actions
+
+
+def _lead(key: tuple[str, int], goes_new: dict[tuple[str, int], np.ndarray], seed: int) -> Row:
+    """How much more often the new move is made than by the same memory on the old board, after as long a look."""
+    condition, count = key
+    if condition not in SAME_MEMORY:
+        return dict.fromkeys(("lead", "lead_low", "lead_high"))
+    lead = bootstrap_difference(goes_new[key], goes_new[SAME_MEMORY[condition], count], unit=UNIT, seed=seed)
+    return {"lead": lead.value, "lead_low": lead.low, "lead_high": lead.high}
 
 
 def _row(key: tuple[str, int], actions: Tensor, new: Tensor, old: Tensor, change: str, seed: int) -> Row:

@@ -12,12 +12,14 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from planprobe.core.errors import DirectionError, ShapeError
-from planprobe.core.grid import COLUMN_OFFSETS, ROW_OFFSETS, WALL
+from planprobe.core.grid import BOX, COLUMN_OFFSETS, ROW_OFFSETS, TARGET, WALL
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import BATCH_BOARDS, EnvMaker, play
 from planprobe.core.rng import draw_bits
 from planprobe.instruments.hooks import OpenedPolicy, capture, select_sites
-from planprobe.instruments.steering.route_edits import NUM_CLASSES, Convention
+from planprobe.instruments.steering.route_edits import NUM_CLASSES, Convention, TwoRoutes, free_floor, squares_on
+
+MIN_SIZE = 0.05  # singular value of unit vectors, under which they span no further dimension
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,31 @@ def wall_directions(opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, 
         play(opened, make_env(levels, len(levels)), torch.arange(len(levels)), max_steps=1)
     values = cache[last][:, 0].permute(0, 2, 3, 1).flatten(0, 2)
     return mean_difference_directions(values, wall_sides(levels.boards).flatten(), site=site).vectors
+
+
+def without_percepts(vectors: Tensor, values: Tensor, routes: TwoRoutes) -> Tensor:
+    """Directions (5, C) less what tells a wall, target, box or player from floor, the shorter the more they said of it.
+
+    Walls are never entered and targets are, so a read-out of the plan reads them too; and who finds its way by what it
+    sees is kept from a way by a wall that the edit has built, and drawn to another by a target. A plan loses nothing:
+    things are compared with floor that is part of the plan just as they are, on the short way or off both ways.
+
+    Args: values (N, H*W, C) in memory, on the levels of `routes`, once the agent has settled.
+    """
+    boards = routes.levels.boards.flatten(1)
+    player = squares_on(routes.levels.players[:, None], boards.shape[1])
+    entered = squares_on(routes.short_route, boards.shape[1]) & ~player
+    plain = (boards == 0) & ~player
+    axes = []
+    for thing in ((boards & WALL) != 0, (boards & TARGET) != 0, (boards & BOX) != 0, player):
+        on_way = bool((thing & entered).any())
+        there = thing & (entered if on_way else ~entered)
+        if there.any():
+            beside = plain & (entered if on_way else free_floor(routes))
+            axes.append(values[there].float().mean(0) - values[beside].float().mean(0))
+    _, sizes, basis = torch.linalg.svd(_unit(torch.stack(axes)), full_matrices=False)
+    basis = basis[sizes > MIN_SIZE].to(vectors)
+    return vectors - vectors @ basis.T @ basis
 
 
 def wall_sides(boards: Tensor) -> Tensor:

@@ -112,14 +112,24 @@ def players_elsewhere(routes: TwoRoutes, *, seed: int) -> LevelSet:
     return LevelSet(levels.boards, torch.where(drawn >= 0, drawn, levels.players), f"{levels.name}/elsewhere")
 
 
+def free_floor(routes: TwoRoutes) -> Tensor:
+    """Where there is floor off both ways, without a box, (N, H*W) bool."""
+    free = (routes.levels.boards.flatten(1) & (WALL | BOX)) == 0
+    for route in (routes.short_route, routes.long_route):
+        free &= ~squares_on(route, free.shape[1])
+    return free
+
+
+def squares_on(route: Tensor, num_squares: int) -> Tensor:
+    """Where a way (N, R) goes, (N, num_squares) bool."""
+    on_way = torch.zeros(len(route), num_squares + 1, dtype=torch.bool)
+    return on_way.scatter_(1, torch.where(route < 0, num_squares, route), True)[:, :-1]
+
+
 def _floor_off_routes(routes: TwoRoutes, num_draws: int, seed: int, stream: int) -> Tensor:
     """Floor squares off both ways in random order, (N, num_draws, H*W), -1 padded; a row depends on its index alone."""
-    boards = routes.levels.boards.flatten(1)
-    num_levels, num_cells = boards.shape
-    free = pad((boards & (WALL | BOX)) == 0, (0, 1))
-    for route in (routes.short_route, routes.long_route):
-        free = free.scatter(1, torch.where(route < 0, num_cells, route), False)
-    free = free[:, None, :num_cells]
+    free = free_floor(routes)[:, None]
+    num_levels, _, num_cells = free.shape
     counters = torch.arange(num_levels)[:, None, None], torch.arange(num_draws)[:, None], torch.arange(num_cells)
     keys = draw_bits(seed, stream, *counters).masked_fill(~free, torch.iinfo(torch.int64).max)
     order = keys.argsort(dim=2)

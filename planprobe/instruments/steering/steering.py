@@ -21,8 +21,8 @@ from torch.nn.functional import pad
 
 from planprobe.core.errors import AddressError
 from planprobe.core.levels import LevelSet
-from planprobe.core.play import BATCH_BOARDS, EnvMaker, Rollout, play
-from planprobe.core.protocols import Env, HasPlayers
+from planprobe.core.play import BATCH_BOARDS, EnvMaker, Rollout, play, take_boards
+from planprobe.core.protocols import Env, HasPlayers, State
 from planprobe.instruments.hooks import Address, Cache, Edit, Moment, OpenedPolicy, capture, intervene, select_sites
 from planprobe.instruments.steering.directions import PlanDirections
 from planprobe.instruments.steering.route_edits import (
@@ -84,6 +84,36 @@ class SteeringPlan:
         return limits if self.max_steps is None else limits.clamp(max=self.max_steps)
 
 
+@torch.no_grad()
+def settle(opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, *, steps: int) -> State | None:
+    """Memory of every level after thinking on it with nothing edited, (N, ...) each; None for no steps.
+
+    Worked out once, whatever is written into it later.
+    """
+    if not steps:
+        return None
+    parts = []
+    for ids in torch.arange(len(levels)).split(BATCH_BOARDS):
+        observation = make_env(levels, len(ids)).reset(ids)
+        memory = opened.initial_state(len(ids), (levels.height, levels.width))
+        for _ in range(steps):
+            memory = opened.step(observation, memory)[2]
+        parts.append(memory)
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def settled_values(
+    opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, site: str, memory: State | None
+) -> Tensor:
+    """What stands at a site, the last of those that match, one step after `memory`, (N, H*W, C)."""
+    last, parts = select_sites(opened, site)[-1], []
+    for ids in torch.arange(len(levels)).split(BATCH_BOARDS):
+        with capture(opened, last) as cache:
+            play(opened, make_env(levels, len(ids)), ids, max_steps=1, initial_state=_of_levels(memory, ids))
+        parts.append(cache[last][:, 0].flatten(2).transpose(1, 2).cpu())
+    return torch.cat(parts)
+
+
 def steer_routes(
     opened: OpenedPolicy,
     make_env: EnvMaker,
@@ -94,10 +124,12 @@ def steer_routes(
     *,
     directions: PlanDirections,
     plan: SteeringPlan,
+    memory: State | None = None,
 ) -> Steered:
     """Play every chosen level under every table.
 
-    Args: level_ids (M,), rows of `routes`; tables (D, 5, C), strength included: a unit direction times alpha.
+    Args: level_ids (M,), rows of `routes`; tables (D, 5, C), strength included: a unit direction times alpha; memory:
+        to begin with on each level of `routes`, as `settle` makes it; None = blank.
     """
     num_tables, limits = len(tables), plan.step_limits(routes)
     read_at = select_sites(opened, directions.site)[-1] if directions.weights is not None else None
@@ -116,6 +148,7 @@ def steer_routes(
             rollout = play(
                 opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=int(limits[ids].max()),
                 drop_finished=True, on_drop=push.follow, enough=push.has_left if plan.leaving_only else None,
+                initial_state=_of_levels(memory, ids),
             )  # fmt: skip
         decoded = _decode(cache, read_at, directions, routes, ids, plan.num_squares)
         parts.append(torch.stack([*_follow(rollout, routes, ids, limits[ids], plan.leave_steps), *decoded]))
@@ -134,23 +167,30 @@ def measure_spill(
     directions: PlanDirections,
     plan: SteeringPlan,
     seed: int,
+    memory: State | None = None,
 ) -> Tensor:
     """KL(policy || edited policy) in nats where the edit should not matter, (M, D).
 
-    The edit is the same, on the same squares, but the agent stands on a random square off both ways.
+    The edit is the same, on the same squares, but the agent stands on a random square off both ways. memory: to begin
+    with, of `players_elsewhere(routes, seed=seed)`.
     """
     levels, num_tables = players_elsewhere(routes, seed=seed), len(tables)
     parts = []
     for rows in torch.arange(len(level_ids) * num_tables).split(plan.num_boards):
         ids, table_ids = level_ids[rows // num_tables], rows % num_tables
         env = make_env(levels, len(rows))
-        clean = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
+        once = {"thinking_steps": plan.thinking_steps, "max_steps": 1, "initial_state": _of_levels(memory, ids)}
+        clean = play(opened, env, ids, **once).first_logits
         push = _make_push(env, levels, edits, tables, ids, table_ids, plan)
         with intervene(opened, [Edit(Address(directions.site), push)]):
-            edited = play(opened, env, ids, thinking_steps=plan.thinking_steps, max_steps=1).first_logits
+            edited = play(opened, env, ids, **once).first_logits
         clean, edited = (logits.double().log_softmax(-1) for logits in (clean, edited))
         parts.append((clean.exp() * (clean - edited)).sum(-1).clamp(min=0))  # rounding may leave -1e-17
     return torch.cat(parts).view(len(level_ids), num_tables).cpu()
+
+
+def _of_levels(memory: State | None, ids: Tensor) -> State | None:
+    return None if memory is None else take_boards(memory, ids)
 
 
 class _Push:

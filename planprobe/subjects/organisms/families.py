@@ -28,6 +28,7 @@ PLANS, UNUSED, ADAPTS, DOES_NOT_PLAN = (
     "plans", "plan present but unused", "adapts without planning", "does not plan",
 )  # fmt: skip
 SWEEP, SERIAL, SAMPLED, NO_TYPE = "parallel sweep", "serial rollout", "sampled worlds", "none"
+SWEEP_ONCE = f"{SWEEP}, once"
 KNOWN_LEVELS = {"test": 600, "valid": 500, "far": 1000, "medium": 0}
 """How many levels of each set a table knows, beside the two-route levels: those that a study asks about."""
 KNOWN_ROUTES, ROUTE_SEED = 600, 7
@@ -64,7 +65,7 @@ FAMILIES = {
         Family("untrained", DOES_NOT_PLAN, NO_TYPE, TASK_KINDS),
         Family("bystander", UNUSED, SWEEP, (*BOARDS, "hidden-goal", "doors")),
         Family("wavefront", PLANS, SWEEP, TASK_KINDS),
-        Family("one-shot", PLANS, SWEEP, BOARDS),
+        Family("one-shot", PLANS, SWEEP_ONCE, BOARDS),
         Family("short-sighted", PLANS, SWEEP, ("maze",)),
         Family("rollout", PLANS, SERIAL, ("maze",), ticks=(8, 12)),
         Family("sampler", PLANS, SAMPLED, ("maze", "hidden-goal", "doors")),

@@ -24,6 +24,7 @@ from planprobe.core.rng import draw_below, draw_uniform
 from planprobe.instruments.detectors import decodable_plan
 from planprobe.instruments.hooks import open_policy
 from planprobe.instruments.probes.linear_probes import fit_probes
+from planprobe.instruments.probes.recording import OPTIMAL
 from planprobe.instruments.probes.rows import RANDOM
 from planprobe.instruments.probes.splits import split_by_level
 from planprobe.instruments.probes.square_rows import gather_windows, list_rows
@@ -33,6 +34,7 @@ from planprobe.instruments.statistics.net_spread import lead_over_nets
 from planprobe.instruments.statistics.stats import bootstrap_difference
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.maze import Maze
+from planprobe.subjects.envs.plans import observation_planner
 from planprobe.subjects.nets.drc import DRC
 
 REPEATS, NETS = 200, 5
@@ -86,14 +88,17 @@ def compare_tables(seed: int) -> dict[str, Effect]:
     levels = generate_mazes(TABLE_LEVELS, size=TABLE_SIZE, braid=(0.0, 0.5), seed=seed, split="test")
     agent, *others = (untrained(10_000 + (1 + NETS) * seed + net) for net in range(1 + NETS))
     table = probe_table(
-        open_policy(agent), lambda chosen, boards: Maze(chosen, boards, time_limit=20, autoreset=False), levels,
-        "agent-approach-direction", sites="ticks.*.0.*", kernels=(1,), random_policies=others, per_level=STATES,
-        l2_strengths=(1e-3,), max_steps=20, seed=seed,
+        open_policy(agent), lambda chosen, boards: Maze(chosen, boards, time_limit=9, autoreset=False), levels,
+        "agent-approach-direction", sites=("ticks.*.0.hook_c", "ticks.*.0.hook_h"), kernels=(1,), per_level=STATES,
+        random_policies=others, planner=observation_planner("maze"), l2_strengths=(1e-3,), seed=seed,
     )  # fmt: skip
-    judged = decodable_plan.judge_table(table, min_effect=0.05)
-    rows = {"first site": table.rows[0], "last site": table.rows[-1], "best site": table.best()}
+    judged = decodable_plan.judge_table(
+        table, min_effect=0.05, labels=OPTIMAL
+    )  # where it goes itself is mostly nowhere
+    rows = [row for row in table.rows if row["labels"] == OPTIMAL]
+    places = {"first site": rows[0], "last site": rows[-1], "best site": table.best(labels=OPTIMAL)}
     names = (f"delta_{RANDOM}", f"delta_{RANDOM}_low", f"delta_{RANDOM}_high")
-    leads = {place: Effect(*(row[name] for name in names), 0, "") for place, row in rows.items()}
+    leads = {place: Effect(*(row[name] for name in names), 0, "") for place, row in places.items()}
     return leads | {"D4, beyond every control": judged.beyond_controls}
 
 

@@ -33,13 +33,14 @@ from planprobe.subjects.envs.stimuli import TwoRouteLevels, two_route_mazes, two
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.organisms import untrained_like
 from planprobe.subjects.organisms.base import CodedNet
+from planprobe.subjects.organisms.untrained import Untrained
 from planprobe.subjects.recipe import Recipe, TaskRecipe
 from planprobe.subjects.training.evaluate import env_maker
 from planprobe.subjects.training.imitate import clone_policy
 from planprobe.verdict.budgets import Budget
 
 NUM_BINS = 6  # of optimal length, in the figure of plain play
-NUM_UNTRAINED = 5
+NUM_UNTRAINED, UNTRAINED_SEED = 5, 1000  # no untrained organism is its own control
 NUM_CLONE_LEVELS = 500
 CANDIDATES = (2, 4, 8)
 TWO_ROUTE_SEED, LADDER_SEED, PROBE_SPLIT = (
@@ -151,8 +152,8 @@ def untrained_net(recipe: Recipe, make_env: EnvMaker, levels: LevelSet, *, seed:
 def untrained_nets(agent: Agent, material: Material) -> list[Policy]:
     """`NUM_UNTRAINED` of them; none for a foreign agent from a factory, since no recipe tells its architecture."""
     seeds = range(1, NUM_UNTRAINED + 1)
-    if isinstance(agent.net, CodedNet):
-        return [untrained_like(agent.net, seed=seed) for seed in seeds]
+    if isinstance(agent.net, CodedNet | Untrained):
+        return [untrained_like(agent.net, seed=UNTRAINED_SEED + seed) for seed in seeds]
     if agent.folder is None:
         return []
     return [untrained_net(agent.recipe, material.make_env, material.levels, seed=seed) for seed in seeds]

@@ -1,5 +1,7 @@
 """What holds of every organism: the interface of trained agents, and the laws of instruments."""
 
+import itertools
+
 import pytest
 import torch
 from organism_cases import BOARDS, CASES, levels_of, make_env, organism
@@ -16,6 +18,7 @@ from planprobe.subjects.organisms.base import AMPLITUDE, draw_rotation, draw_sty
 from planprobe.subjects.organisms.families import named_task
 from planprobe.subjects.recipe import TaskRecipe
 from planprobe.verdict.judge import READINGS
+from planprobe.verdict.material import untrained_nets
 
 STEPS = 3
 
@@ -164,12 +167,21 @@ def test_an_organism_can_be_named_as_a_factory():
         _ = organisms.wavefrnt_maze9_s0
 
 
-def test_an_untrained_net_of_the_same_wiring():
-    policy = organism("wavefront").policy
+@pytest.mark.parametrize("family", ["wavefront", "untrained"])
+def test_an_untrained_net_of_the_same_wiring(family):
+    policy = organism(family).policy
     net = untrained_like(policy, seed=3)
     ours, theirs = open_policy(policy).sites(), open_policy(net).sites()
     ticks = [site for site in ours if site.startswith("ticks.")]
     assert ticks and all(theirs[site] == ours[site] for site in ticks)
+
+
+def test_an_untrained_organism_has_untrained_nets_beside_it_none_of_them_itself():
+    agent = load_factory("planprobe.subjects.organisms", "untrained_maze9_s1")
+    nets = untrained_nets(agent, None)
+    weights = [net.encoder.weight.flatten() for net in (agent.net, *nets)]
+    assert len(nets) >= 5
+    assert all(not torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
 
 
 def test_answers_are_readings_of_the_verdict():

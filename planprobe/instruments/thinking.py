@@ -26,8 +26,6 @@ BLANK, NOISE, OTHER_LEVEL = "blank frame", "noise state", "another level"
 
 Prepare = Callable[[Policy, Tensor, Tensor], State]
 """(policy, level ids (B,), their first observations) -> the memory to begin with."""
-Show = Callable[[Tensor, Tensor], Tensor]
-"""(level ids (B,), their first observations) -> observations like them."""
 
 
 @dataclass(frozen=True)
@@ -72,26 +70,6 @@ class LevelBank:
         """Another level for each, (N,) int64: one cycle, so that no level is its own donor."""
         order = torch.randperm(len(self.levels), generator=torch.Generator().manual_seed(seed))
         return torch.empty_like(order).scatter_(0, order, order.roll(1))
-
-    @torch.no_grad()
-    def first_moves_over_time(self, policy: Policy, steps: Sequence[int], *, show: Show | None = None) -> np.ndarray:
-        """Right first moves after each number of thinking steps, from one run through all of them, (T, N) as `Played`.
-
-        show: what the memory runs on in place of the level, which is then seen only to act.
-        """
-        parts = []
-        for ids in torch.arange(len(self.levels)).split(BATCH_BOARDS):
-            seen = self.first_observation(ids)
-            frames = seen if show is None else show(ids, seen)
-            state, actions = policy.initial_state(len(ids), (self.levels.height, self.levels.width)), []
-            for step in range(max(steps) + 1):
-                logits, _, after = policy.step(frames, state)
-                if step in steps:
-                    acting = logits if show is None else policy.step(seen, state)[0]
-                    actions.append(acting.argmax(-1).cpu())
-                state = after
-            parts.append(torch.stack(actions))
-        return np.stack([score_first_actions(actions, self.first_moves) for actions in torch.cat(parts, dim=1)])
 
 
 def score_first_actions(actions: Tensor, first_moves: Tensor | None) -> np.ndarray:

@@ -15,8 +15,9 @@ class Budget:
     move, which costs one step each. thinking_steps, judged_steps, tick_factors: see D1. num_probe_levels,
     states_per_level: the rows of D4. kernels: of its read-outs. num_route_levels: two-route levels of D7, half of them
     to choose strengths on. alphas: those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control
-    draws of D7. num_layouts: of the ladders of D2 and D3, each on every rung. law_steps: how long they look; in the
-    longest look, what moves one square a step must get across the longest rung. num_changes: changed levels of D10.
+    draws of D7. num_layouts: of the ladder of D2, each on every rung, and of D6 on several ways. num_matched_rows: of
+    the ladder of D3, of each rung, or as many as a small board has. law_steps: how long both look; in the longest look,
+    what moves one square a step must get across the longest rung. num_changes: changed levels of D10.
     num_tick_levels: that D5 and D6 look at for `judged_steps`; num_turn_ticks: how many ticks are looked
     at, at least, where several ways could take turns. num_erased_levels, num_erased_draws: levels and random subspaces
     of D9. erase_episodes: ask D9 on whole episodes where first moves cannot be scored.
@@ -39,7 +40,8 @@ class Budget:
     num_wrong: int = 4
     num_shuffles: int = 2
     num_layouts: int = 200
-    law_steps: tuple[int, ...] = (0, 1, 2, 4, 8, 16, 24)
+    num_matched_rows: int = 400
+    law_steps: tuple[int, ...] = (0, 1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24)
     num_changes: int = 400
     num_tick_levels: int = 120
     num_turn_ticks: int = 32
@@ -56,13 +58,13 @@ BUDGETS = {
         Budget(
             "smoke", num_levels=16, num_first_moves=32, num_probe_levels=40, num_route_levels=20, thinking_steps=(0, 2),
             judged_steps=2, tick_factors=(), states_per_level=2, kernels=(1,), alphas=(2,), num_random=2,
-            num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=10, law_steps=(0, 2), num_changes=10,
-            num_tick_levels=16, num_turn_ticks=4, num_erased_levels=12, num_erased_draws=2,
+            num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=10, num_matched_rows=30, law_steps=(0, 2),
+            num_changes=10, num_tick_levels=16, num_turn_ticks=4, num_erased_levels=12, num_erased_draws=2,
         ),
         Budget(
             "quick", num_levels=200, num_first_moves=1000, num_probe_levels=150, num_route_levels=400,
-            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 4),
-            num_layouts=80, law_steps=(0, 2, 4, 8, 16, 24), num_changes=150,
+            thinking_steps=(0, 2, 8), tick_factors=(), kernels=(1,), alphas=(1, 2, 4, 8),
+            num_layouts=80, num_matched_rows=180, num_changes=150,
         ),
         Budget(
             "full", num_levels=600, num_first_moves=5000, num_probe_levels=500, num_route_levels=600,

@@ -107,7 +107,7 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         routes=two_route_levels(task, levels.height, budget.num_route_levels),
         far_ladder=distance_ladder(ladder_distances(task.size), budget.num_layouts, **ladder) if climbs else None,
         wide_ladder=(
-            candidate_ladder(CANDIDATES, budget.num_layouts, distance=task.size + 1, **ladder) if climbs else None
+            candidate_ladder(CANDIDATES, budget.num_matched_rows, distance=task.size + 1, **ladder) if climbs else None
         ),
         # a table that falls back to a reflex where a wall has moved made two of three new moves without this
         changes=task_pairs(task, "toggle-wall", budget.num_changes, away=is_maze),

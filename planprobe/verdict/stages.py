@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+import torch
+
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker
 from planprobe.core.protocols import Env, Policy
@@ -99,7 +101,7 @@ def measure_laws(
         tell(0.6, "D3 candidate law")
         found.append(
             candidate_law.run(
-                policy, make_env, wide, optimal_first_moves(wide.levels), CANDIDATES,
+                policy, make_env, wide, optimal_first_moves(wide.levels), CANDIDATES, heading=wide.heading,
                 min_effect=CANDIDATE_LAW.value, **options,
             )
         )  # fmt: skip
@@ -169,8 +171,10 @@ def follow_ticks(
     ways = None
     if (wide := material.wide_ladder) is not None:
         num_ticks = len(select_sites(opened, directions.site))
+        # (rung, row): the same rows of each rung but that of fewest candidates
+        several = torch.arange(len(wide)).view(len(CANDIDATES), -1)[1:, : budget.num_layouts].flatten()
         thinking = record_thinking(
-            opened, material.make_env, wide.levels[len(wide) // len(CANDIDATES) :], PLAN_CONCEPT, directions.site,
+            opened, material.make_env, wide.levels[several], PLAN_CONCEPT, directions.site,
             thinking_steps=max(budget.judged_steps, math.ceil(budget.num_turn_ticks / num_ticks)), others={},
         )  # fmt: skip
         ways = read_ticks(thinking, seed=budget.seed)
@@ -225,7 +229,10 @@ def steer_plan(
     *,
     on_progress: ProgressCallback | None = None,
 ) -> Evidence:
-    """D7, judged on the arm 'both'. The concept that is no plan: on which side of a square a wall stands."""
+    """D7, judged on the arm 'both', once the agent has thought for as long as D1 judges it by.
+
+    The concept that is no plan: on which side of a square a wall stands.
+    """
     make_env = material.make_env
     battery = plan_steering.Battery(
         num_random=budget.num_random, num_random_choice=budget.num_random_choice, num_wrong=budget.num_wrong,
@@ -237,7 +244,7 @@ def steer_plan(
     walls = wall_directions(opened, material.make_env, material.probe_levels, site=directions.site)
     evidence = plan_steering.run(
         opened, make_env, material.routes, directions, min_effect=PLAN_STEERING.value, alphas=budget.alphas,
-        battery=battery, other_concept=walls, seed=budget.seed,
+        battery=battery, other_concept=walls, settle_steps=budget.judged_steps, seed=budget.seed,
     )  # fmt: skip
     return replace(evidence, notes=[f"Written at {directions.site}.", *evidence.notes])
 

@@ -158,7 +158,7 @@ def test_demands_that_no_maze_meets_end_with_an_error(monkeypatch):
 
 
 def check_ladder(ladder, rungs, num_per_rung):
-    """Distance, chance at the start, and the pairing by layout, from a plain search."""
+    """Distance, chance at the start, and the pairing by layout, from a plain search. num_per_rung: rows."""
     width, offsets = ladder.levels.width, offsets_of(ladder.levels.width)
     for level in range(len(ladder)):
         board = ladder.levels.boards[level].flatten()
@@ -173,14 +173,21 @@ def check_ladder(ladder, rungs, num_per_rung):
         assert around.count(from_goal[start] - 1) == 1
     walls = (ladder.levels.boards & WALL).view(len(rungs), num_per_rung, width, width)
     assert (walls == walls[:1]).all()
-    assert len(walls[0].flatten(1).unique(dim=0)) == num_per_rung
-    assert torch.equal(ladder.layout_ids.view(len(rungs), -1), torch.arange(num_per_rung).expand(len(rungs), -1))
+    layouts = walls[0].flatten(1).unique(dim=0, return_inverse=True)[1]
+    assert len(torch.stack([layouts, ladder.layout_ids[:num_per_rung]]).unique(dim=1).T) == len(layouts.unique())
+    assert torch.equal(
+        *(
+            ids.expand(len(rungs), -1)
+            for ids in (ladder.layout_ids.view(len(rungs), -1)[:1], ladder.layout_ids.view(len(rungs), -1))
+        )
+    )
 
 
 def test_distance_ladder_is_what_it_claims():
     rungs = (3, 8, 14, 20)
     ladder = distance_ladder(rungs, 25, seed=0)
     check_ladder(ladder, rungs, 25)
+    assert ladder.layout_ids[:25].tolist() == list(range(25))
     assert ladder.distance.tolist() == [rung for rung in rungs for _ in range(25)]
     goals = (ladder.levels.boards == TARGET).flatten(1).to(torch.uint8).argmax(1).view(4, 25)
     assert (goals == goals[0]).all(), "the goal of a layout is the same on each rung"
@@ -209,6 +216,46 @@ def test_candidate_ladder_is_what_it_claims():
         is_free = (ladder.levels.boards[level] != WALL).flatten().tolist()
         counts = count_routes(is_free, offsets_of(11), int(ladder.levels.players[level]), None, 10)
         assert counts == (ladder.candidates[level], ladder.live[level])
+
+
+def test_rows_of_a_candidate_ladder_are_matched_by_heading():
+    ladder = candidate_ladder((2, 4, 8), 30, distance=10, size=9, seed=0)
+    assert torch.equal(*ladder.heading.view(3, -1)[[0, 0, 1, 2]].chunk(2))
+    assert 0 < int(ladder.heading.sum()) < len(ladder)
+    for level in range(len(ladder)):
+        board, start = ladder.levels.boards[level].flatten(), int(ladder.levels.players[level])
+        goal = int((board == TARGET).nonzero())
+        from_goal = search((board != WALL).tolist(), goal, offsets_of(9))
+        crow = {
+            square: (square // 9 - goal // 9) ** 2 + (square % 9 - goal % 9) ** 2
+            for square in (start + offset for offset in offsets_of(9))
+            if board[square] != WALL
+        }
+        nearest = min(crow, key=crow.get)
+        assert len(set(crow.values())) == 2, "one of the two moves must look better"
+        assert (from_goal[nearest] < from_goal[start]) == ladder.heading[level]
+
+
+def test_a_candidate_ladder_has_no_place_twice_and_begins_with_a_shorter_one():
+    ladder, shorter = (candidate_ladder((2, 4, 8), number, distance=10, size=9, seed=0) for number in (60, 25))
+    goals = (ladder.levels.boards == TARGET).flatten(1).to(torch.uint8).argmax(1)
+    places = torch.stack([ladder.layout_ids, ladder.levels.players, goals], dim=1)
+    assert len(places.unique(dim=0)) == len(ladder)
+    assert ladder.layout_ids.bincount().max() > 3, "some layouts have several rows"
+    assert torch.equal(shorter.levels.players.view(3, -1), ladder.levels.players.view(3, -1)[:, :25])
+    assert torch.equal(shorter.levels.boards[:25], ladder.levels.boards[:25])
+
+
+def test_a_small_board_gives_all_the_rows_that_it_has(monkeypatch):
+    monkeypatch.setattr("planprobe.subjects.envs.ladders.FEWEST_ROWS", 3)
+    monkeypatch.setattr("planprobe.subjects.envs.generate_maze.PATIENCE", 100)
+    all_rows = candidate_ladder((2, 3), 10**6, distance=4, size=7, seed=0)
+    again = candidate_ladder((2, 3), 10**6 + 1, distance=4, size=7, seed=0)
+    assert 3 <= len(all_rows) // 2 < 10**4
+    assert torch.equal(all_rows.levels.boards, again.levels.boards)
+    monkeypatch.setattr("planprobe.subjects.envs.ladders.FEWEST_ROWS", 10**6)
+    with pytest.raises(TooFewLevelsError):
+        candidate_ladder((2, 3), 10**6, distance=4, size=7, seed=0)
 
 
 @pytest.mark.parametrize("rungs", [(), (0, 4), (4, 4)])

@@ -3,6 +3,9 @@
 It asks what kind of planning it is, not whether: a sweep that spreads over all squares at once takes as long for many
 candidates as for few; a search that follows them one by one, or draws them, takes longer. Lag as in D2, over the
 logarithm of the number of candidates.
+
+An agent that heads for the goal until it knows better is late only where heading is wrong. Rungs are therefore compared
+where it is right on all of them, or wrong on all, and both kinds weigh alike: guessing is right half the time.
 """
 
 from __future__ import annotations
@@ -31,19 +34,22 @@ def run(
     first_moves: Tensor,
     candidates: Sequence[int],
     *,
+    heading: Tensor | None = None,
     thinking_steps: Sequence[int] = (0, 1, 2, 4, 8, 16),
     min_effect: float,
     seed: int = 0,
 ) -> Evidence:
     """The slope of lag over the rungs of a candidate ladder; arguments of `lag.measure_lags`.
 
+    Args: heading (N,) bool, whether the optimal first move is the one that heads for the goal, alike on all rungs of a
+        row; None: not known, one kind of row.
     Returns: effect = mean slope over layouts; controls = the same after looking at a blank frame, or at another level.
         The whole ladder has one mean lag; it stands in the notes, since a slope of zero says nothing where no time is
         needed at all.
     Raises: TooFewLevelsError; ShapeError; AddressError.
     """
     doublings = [math.log2(count) for count in candidates]
-    lags = measure_lags(policy, make_env, ladder, first_moves, doublings, thinking_steps, seed=seed)
+    lags = measure_lags(policy, make_env, ladder, first_moves, doublings, thinking_steps, strata=heading, seed=seed)
     recurrent = bool(policy.initial_state(1, (ladder.levels.height, ladder.levels.width)))
     return judge_law(
         lags, unit=UNIT, rung_name="doublings", min_effect=min_effect, recurrent=recurrent, seed=seed, detector="D3",

@@ -3,19 +3,25 @@
 Every layout stands on every rung, with another start (and, for candidates, another goal), so that a rung is compared
 with the others on the same mazes: walls, loops and size cannot explain a difference. On every level the start has two
 open neighbours and one optimal move, hence guessing is right half the time on each rung.
+
+Guessing by heading for the goal is not: which of the two moves looks better depends on where the goal lies, and by luck
+that may be the right one more often on one rung than on another. Candidate ladders are therefore matched: what stands
+on one row of rungs has heading right on all of them, or wrong on all of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from planprobe.core.errors import RecipeError, TooFewLevelsError
-from planprobe.core.grid import COLUMN_OFFSETS, NUM_MOVES, OPPOSITE, ROW_OFFSETS, TARGET, WALL
+from planprobe.core.grid import COLUMN_OFFSETS, NUM_MOVES, OPPOSITE, ROW_OFFSETS, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet
+from planprobe.core.rng import draw_bits
 from planprobe.subjects.envs.distance import distance_maps, optimal_action_mask
 from planprobe.subjects.envs.generate_maze import stream_mazes
 from planprobe.subjects.envs.routes import count_options, draw_square
@@ -23,6 +29,9 @@ from planprobe.subjects.envs.routes import count_options, draw_square
 NUM_OPTIONS = 2  # open neighbours of every start
 BRAID = (0.1, 0.6)
 ATTEMPTS = 16  # goals drawn on each layout
+LAYOUTS_AT_ONCE = 512  # all starts and goals of so many are held at a time
+FEWEST_ROWS = 40
+MOST_ROWS = 2  # of one layout and heading on a candidate ladder
 MIN_YIELD, FEWEST_LAYOUTS = 1 / 500, 4000  # fewer accepted layouts than that, once so many were tried: give up
 
 _DRAW_START, _DRAW_GOAL = 131, 132
@@ -54,10 +63,13 @@ class CandidateLadder(DistanceLadder):
     candidates: (N,) int64, the rung: routes of at most `distance` moves from the start that never turn round, each run
         until it is that long or in a dead end. It is what a serial search has to tell apart.
     live: (N,) int64, those of them that do not end in a dead end.
+    heading: (N,) bool, the optimal first move is the one that comes closer to the goal as the crow flies; the same on
+        all rungs of a row. A layout has up to `MOST_ROWS` rows of each kind.
     """
 
     candidates: Tensor
     live: Tensor
+    heading: Tensor
 
 
 def distance_ladder(
@@ -69,7 +81,20 @@ def distance_ladder(
     Raises: RecipeError (a rung below 1, none, or twice the same); TooFewLevelsError (no such mazes of this size).
     """
     rungs = _check_rungs(distances, num_per_rung)
-    return _climb(rungs, num_per_rung, size, seed, split, fixed_distance=None)
+    walls, ends = [], []
+    found = tried = 0
+    for layouts in stream_mazes(size=size, braid=BRAID, seed=seed, split=split):
+        block = layouts.boards == WALL
+        drawn = _draw_starts_around_goal(block, rungs, tried + torch.arange(len(block)), seed)
+        rows = (drawn >= 0).all(2).all(1).nonzero().squeeze(1)
+        walls.append(block[rows])
+        ends.append(drawn[rows])
+        found, tried = found + len(rows), tried + len(layouts)
+        if found >= num_per_rung:
+            break
+        _check_supply(rungs, num_per_rung, found, tried, size, None)
+    some = (torch.cat(part)[:num_per_rung] for part in (walls, ends))
+    return _set_up(*some, torch.arange(num_per_rung), f"maze{size}-distance-ladder/{split or 'all'}")
 
 
 def candidate_ladder(
@@ -83,17 +108,35 @@ def candidate_ladder(
 ) -> CandidateLadder:
     """Mazes with exactly c candidate routes at the start, for each c, the goal always `distance` moves away.
 
-    Args: counts, one rung each, see `CandidateLadder.candidates`; the rest as `distance_ladder`.
+    Args: counts, one rung each, see `CandidateLadder.candidates`; num_per_rung, or all where so few layouts exist that
+        there are fewer, but `FEWEST_ROWS`; the rest as `distance_ladder`.
     Raises: RecipeError (rungs or distance below 1); TooFewLevelsError (no such mazes of this size).
     """
     rungs = _check_rungs(counts, num_per_rung)
     if distance < 1:
         raise RecipeError(f"distance {distance}: the goal must be at least one move away.")
-    ladder = _climb(rungs, num_per_rung, size, seed, split, fixed_distance=distance)
-    starts = ladder.levels.players[:, None]
+    rows: list[_Rows] = []
+    found = tried = 0
+    stream = stream_mazes(size=size, braid=BRAID, seed=seed, split=split)
+    while found < num_per_rung:
+        try:
+            layouts = next(stream)
+        except TooFewLevelsError:
+            if found < FEWEST_ROWS:
+                raise
+            break
+        numbers = tried + torch.arange(len(layouts))
+        for part in numbers.split(LAYOUTS_AT_ONCE):
+            block = layouts.boards[part - tried] == WALL
+            rows.append(_match_places(block, rungs, part, seed, distance))
+            found += len(rows[-1].ends)
+        tried += len(layouts)
+        _check_supply(rungs, num_per_rung, found, tried, size, distance)
+    walls, ends, layout_ids, heading = (torch.cat(part)[:num_per_rung] for part in zip(*rows, strict=True))
+    ladder = _set_up(walls, ends, layout_ids, f"maze{size}-candidate-ladder/{split or 'all'}")
     both = count_candidates(ladder.levels.boards == WALL, distance)
-    candidates, live = (count.flatten(1).gather(1, starts).squeeze(1) for count in both)
-    return CandidateLadder(**vars(ladder), candidates=candidates, live=live)
+    candidates, live = (count.flatten(1).gather(1, ladder.levels.players[:, None]).squeeze(1) for count in both)
+    return CandidateLadder(**vars(ladder), candidates=candidates, live=live, heading=heading.repeat(len(rungs)))
 
 
 def count_candidates(walls: Tensor, num_moves: int) -> tuple[Tensor, Tensor]:
@@ -128,37 +171,17 @@ def _all_but_turning(left: Tensor, free: Tensor) -> Tensor:
     return by_move.sum(1, keepdim=True) - by_move[:, list(OPPOSITE)]
 
 
-def _climb(
-    rungs: Tensor, num_per_rung: int, size: int, seed: int, split: str | None, *, fixed_distance: int | None
-) -> DistanceLadder:
-    """Both kinds of ladder. Without `fixed_distance` the rung is the distance, otherwise the number of candidates."""
-    walls, starts, goals = [], [], []
-    found = tried = 0
-    for layouts in stream_mazes(size=size, braid=BRAID, seed=seed, split=split):
-        block = layouts.boards == WALL
-        numbers = tried + torch.arange(len(block))
-        if fixed_distance is None:
-            ends = _draw_starts_around_goal(block, rungs, numbers, seed)
-        else:
-            ends = _draw_goals_around_starts(block, rungs, numbers, seed, fixed_distance)
-        rows = (ends >= 0).all(2).all(1).nonzero().squeeze(1)
-        for part, value in zip((walls, starts, goals), (block, ends[..., 0], ends[..., 1]), strict=True):
-            part.append(value[rows])
-        found, tried = found + len(rows), tried + len(layouts)
-        if found >= num_per_rung:
-            break
-        _check_supply(rungs, num_per_rung, found, tried, size, fixed_distance)
-    # (layout, rung) -> rung after rung
-    starts = torch.cat(starts)[:num_per_rung].T.flatten()
-    goals = torch.cat(goals)[:num_per_rung].T.flatten()
-    walls = torch.cat(walls)[:num_per_rung].repeat(len(rungs), 1, 1)
+def _set_up(walls: Tensor, ends: Tensor, layouts: Tensor, name: str) -> DistanceLadder:
+    """Rows of rungs as levels, rung after rung: walls (M, H, W), ends (M, rungs, 2) start and goal, layouts (M,)."""
+    num_rungs, size = ends.shape[1], walls.shape[2]
+    # (row, rung) -> rung after rung
+    starts, goals = (ends[..., which].T.flatten() for which in (0, 1))
+    walls = walls.repeat(num_rungs, 1, 1)
     boards = walls.flatten(1).to(torch.uint8).scatter(1, goals[:, None], TARGET).view_as(walls)
     distance = distance_maps(walls, goals).flatten(1).gather(1, starts[:, None]).squeeze(1).to(torch.int64)
     city_block = (starts // size - goals // size).abs() + (starts % size - goals % size).abs()
-    kind = "distance" if fixed_distance is None else "candidate"
-    levels = LevelSet(boards, starts, f"maze{size}-{kind}-ladder/{split or 'all'}")
-    layout_ids = torch.arange(num_per_rung).repeat(len(rungs))
-    return DistanceLadder(levels, distance, distance - city_block, layout_ids)
+    layout_ids = layouts.unique(return_inverse=True)[1].repeat(num_rungs)
+    return DistanceLadder(LevelSet(boards, starts, name), distance, distance - city_block, layout_ids)
 
 
 def _draw_starts_around_goal(walls: Tensor, rungs: Tensor, numbers: Tensor, seed: int) -> Tensor:
@@ -177,25 +200,66 @@ def _draw_starts_around_goal(walls: Tensor, rungs: Tensor, numbers: Tensor, seed
     return ends
 
 
-def _draw_goals_around_starts(walls: Tensor, rungs: Tensor, numbers: Tensor, seed: int, distance: int) -> Tensor:
-    """A start with each number of candidates and a goal `distance` moves away: (N, rungs, 2) start and goal, or -1."""
-    num_levels, num_rungs = len(walls), len(rungs)
+class _Rows(NamedTuple):
+    """M rows of a candidate ladder. walls (M, H, W) bool; ends (M, rungs, 2) start and goal; layouts (M,) their number
+    in the stream; heading (M,) bool."""
+
+    walls: Tensor
+    ends: Tensor
+    layouts: Tensor
+    heading: Tensor
+
+
+def _match_places(walls: Tensor, rungs: Tensor, numbers: Tensor, seed: int, distance: int) -> _Rows:
+    """Rows of starts with each number of candidates and goals `distance` moves away, heading alike on all rungs."""
+    layout, rung, ends, heading = _find_places(walls, rungs, distance)
+    num_rungs, num_squares = len(rungs), walls.shape[1] * walls.shape[2]
+    group = (2 * layout + heading) * num_rungs + rung
+    chance = draw_bits(seed, _DRAW_START, numbers[layout], ends[:, 0] * num_squares + ends[:, 1])
+    order = chance.argsort(stable=True)
+    order = order[group[order].argsort(stable=True)]
+    counts = group.bincount(minlength=2 * len(walls) * num_rungs)
+    rank = torch.empty_like(order)
+    rank[order] = torch.arange(len(order)) - (counts.cumsum(0) - counts)[group[order]]
+    # as many rows as the rung has places that has the fewest
+    num_rows = counts.view(-1, num_rungs).amin(1).clamp(max=MOST_ROWS)
+    kept = (rank < num_rows[group // num_rungs]).nonzero().squeeze(1)
+    row = group[kept] // num_rungs * MOST_ROWS + rank[kept]
+    kept = kept[(row * num_rungs + rung[kept]).argsort()].view(-1, num_rungs)
+    first = kept[:, 0]
+    return _Rows(walls[layout[first]], ends[kept], numbers[layout[first]], heading[first])
+
+
+def _find_places(walls: Tensor, rungs: Tensor, distance: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """All fair starts on a rung with all goals `distance` moves away for which heading is right or wrong, not neither.
+
+    Returns: layout (P,), rung (P,), ends (P, 2) start and goal, heading right (P,) bool.
+    """
     candidates = count_candidates(walls, distance)[0].flatten(1)
     eligible = (count_options(walls) == NUM_OPTIONS).flatten(1)[:, None] & (candidates[:, None] == rungs[:, None])
-    ends = torch.full((num_levels * num_rungs, 2), -1)
     # most layouts lack a rung, which is known before any search
-    waiting = eligible.any(2).all(1).repeat_interleave(num_rungs).nonzero().squeeze(1)
-    for attempt in range(ATTEMPTS):
-        layout_ids, rung_ids = waiting // num_rungs, waiting % num_rungs
-        some, counters = walls[layout_ids], (numbers[layout_ids], rung_ids, attempt)
-        starts = draw_square(eligible[layout_ids, rung_ids], seed, _DRAW_START, *counters)
-        at_distance = (distance_maps(some, starts) == distance).flatten(1)
-        goals = draw_square(at_distance, seed, _DRAW_GOAL, *counters)
-        fair = _is_fair_start(some, distance_maps(some, goals)).gather(1, starts[:, None]).squeeze(1)
-        good = fair & at_distance.any(1)
-        ends[waiting[good]] = torch.stack([starts[good], goals[good]], dim=1)
-        waiting = waiting[~good]
-    return ends.view(num_levels, num_rungs, 2)
+    layout, rung, starts = (eligible & eligible.any(2).all(1)[:, None, None]).nonzero(as_tuple=True)
+    place, goals = (distance_maps(walls[layout], starts) == distance).flatten(1).nonzero(as_tuple=True)
+    layout, rung, starts = layout[place], rung[place], starts[place]
+    maps = distance_maps(walls[layout], goals)
+    fair = _is_fair_start(walls[layout], maps).gather(1, starts[:, None]).squeeze(1)
+    right = optimal_action_mask(maps).flatten(2).gather(2, starts[:, None, None].expand(-1, NUM_MOVES, 1)).squeeze(2)
+    lead = _lead_of_heading(walls[layout].flatten(1), starts, goals, right, walls.shape[2])
+    kept = fair & (lead != 0)
+    ends = torch.stack([starts, goals], dim=1)
+    return layout[kept], rung[kept], ends[kept], (lead > 0)[kept]
+
+
+def _lead_of_heading(floorless: Tensor, starts: Tensor, goals: Tensor, right: Tensor, width: int) -> Tensor:
+    """By how much the right first move comes closer to the goal than the other open one, (P,) squared squares.
+
+    Args: floorless (P, H*W) bool, the walls; right (P, 4) bool.
+    """
+    ahead = starts[:, None] + move_offsets(width, starts.device)[:NUM_MOVES]
+    far = torch.iinfo(torch.int64).max
+    crow = (ahead // width - goals[:, None] // width) ** 2 + (ahead % width - goals[:, None] % width) ** 2
+    crow = crow.masked_fill(floorless.gather(1, ahead), far)
+    return crow.masked_fill(right, far).amin(1) - crow.masked_fill(~right, far).amin(1)
 
 
 def _is_fair_start(walls: Tensor, distance: Tensor) -> Tensor:

@@ -44,6 +44,42 @@ def test_reading(outcomes: dict[str, str], reading: str):
     assert any(reason.startswith("leaning:") for reason in verdict.reasons) == (reading == "cannot say")
 
 
+AFRESH = {"condition": "new board, no memory", "judged": True, "lead": 0.6, "lead_low": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "row", "reading"),
+    [
+        ({}, {}, "plans"),
+        ({}, {"lead": 0.15}, "cannot say"),  # too seldom to matter
+        ({}, {"lead_low": 0.0}, "cannot say"),
+        ({}, {"judged": False}, "cannot say"),  # after another number of looks
+        ({}, {"condition": "new board"}, "cannot say"),  # not from a blank memory
+        ({"D10": "inconclusive"}, {}, "cannot say"),
+        ({"D2": "inconclusive", "D5": "supported"}, {}, "cannot say"),
+        ({"D1": "inconclusive"}, {}, "cannot say"),
+        ({"D7": "refuted"}, {}, "cannot say"),
+        ({"D1": "refuted", "D7": "refuted"}, {}, "does not plan"),
+    ],
+)
+def test_who_plans_once_and_follows_it_whatever_it_sees(outcomes: dict, row: dict, reading: str):
+    found = {"D1": "supported", "D2": "supported", "D7": "supported", "D10": "refuted"} | outcomes
+    items = [evidence(name, outcome) for name, outcome in found.items() if name != "D10"]
+    verdict = judge([*items, evidence("D10", found["D10"], rows=[AFRESH | row])], agent="a", solve_rate=SOLVES)
+    assert verdict.reading == reading
+    assert any(reason.startswith("It plans once") for reason in verdict.reasons) == (reading == "plans")
+
+
+def test_its_type_says_once():
+    items = [evidence(name, "supported") for name in ("D1", "D2", "D7")]
+    once = evidence("D10", "refuted", rows=[AFRESH])
+    flat = evidence("D3", "refuted")
+    assert judge([*items, flat, once], agent="a", solve_rate=SOLVES).planning_type == "parallel sweep, once"
+    assert judge([*items, once], agent="a", solve_rate=SOLVES).planning_type == "not determined"
+    again = evidence("D10", "supported", rows=[AFRESH])
+    assert judge([*items, flat, again], agent="a", solve_rate=SOLVES).planning_type == "parallel sweep"
+
+
 @pytest.mark.parametrize("reading", READINGS)
 def test_no_reading_is_shown_without_the_warning(reading: str):
     verdict = replace(judged({"D1": "supported"}), reading=reading)
@@ -108,6 +144,13 @@ def test_type_of_planning(outcomes: dict[str, str], planning_type: str):
     verdict = judged(outcomes)
     assert verdict.planning_type == planning_type
     assert any(planning_type in reason for reason in verdict.reasons) == (planning_type != "not determined")
+
+
+def test_in_trials_a_better_course_leans_towards_planning_and_none_is_adapting_alone():
+    leaning = judged({"D10": "supported", "D11": "supported"}).reasons[-1]
+    assert "never took" in leaning and "memory" not in leaning
+    assert "memory" in judged({"D8": "supported", "D10": "supported", "D11": "supported"}).reasons[-1]
+    assert judged({"D10": "refuted", "D11": "supported"}).reading == "adapts without planning"
 
 
 def test_a_lever_is_not_called_a_plan():

@@ -48,6 +48,14 @@ def test_answer(found: dict, name: str):
     assert answer_selection(found, taken).split(":")[0] == name
 
 
+@pytest.mark.parametrize(("lead", "name"), [(0.6, SELECTION), (0.1, OPEN)])
+def test_a_choice_that_can_be_changed_until_it_is_made(lead: float, name: str):
+    row = {"condition": "new board, no memory", "judged": True, "lead": lead, "lead_low": lead - 0.05}
+    answer = answer_selection({"D1": S, "D3": S, "D10": R}, [evidence("D10", R, rows=[row])])
+    assert answer.split(":")[0] == name
+    assert ("until it has settled" in answer) == (name == SELECTION)
+
+
 def test_an_interval_below_the_smallest_effect_is_enough_to_be_flat():
     """What lacks power for a verdict of its own still rules out what its interval excludes."""
     flat, open_yet = (

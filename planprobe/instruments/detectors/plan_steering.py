@@ -113,7 +113,7 @@ def run(
     values = settled_values(opened, make_env, routes.levels, directions.site, memory)
     lab = _Lab(
         opened, make_env, routes, directions, plan or SteeringPlan(), battery or Battery(), other_concept, seed,
-        vectors=without_percepts(directions.vectors, values, routes), memory=memory,
+        vectors=without_percepts(directions.vectors, values, routes, convention=directions.convention), memory=memory,
         memory_elsewhere=settle(opened, make_env, players_elsewhere(routes, seed=seed), steps=settle_steps),
     )  # fmt: skip
     half = num_levels // 2
@@ -136,12 +136,16 @@ def run(
 
 
 def count_environments(num_levels: int, num_alphas: int, battery: Battery) -> int:
-    """About as many as `run` makes, for a progress bar: one a batch of ways taken, two where the spill is measured."""
+    """About as many as `run` makes, for a progress bar: one a batch of ways taken, two where the spill is measured.
+
+    Those of settling besides: levels, levels of the spill, and what stands in memory.
+    """
     other_concept, num_arms = 1, len(ARMS) - 1
     controls = battery.num_random_choice + battery.num_wrong + other_concept + battery.num_shuffles
     choosing = 1 + num_alphas * (num_arms + controls)
     with_spill, leaving_only = 1 + num_arms + controls, battery.num_random + (num_arms - 1) * controls
-    return math.ceil(num_levels / 2 * (choosing + 2 * with_spill + leaving_only) / BATCH_BOARDS)
+    settling = 3 * 2
+    return math.ceil(num_levels / 2 * (settling + choosing + 2 * with_spill + leaving_only) / BATCH_BOARDS)
 
 
 @dataclass(frozen=True)

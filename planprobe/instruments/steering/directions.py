@@ -17,7 +17,15 @@ from planprobe.core.levels import LevelSet
 from planprobe.core.play import BATCH_BOARDS, EnvMaker, play
 from planprobe.core.rng import draw_bits
 from planprobe.instruments.hooks import OpenedPolicy, capture, select_sites
-from planprobe.instruments.steering.route_edits import NUM_CLASSES, Convention, TwoRoutes, free_floor, squares_on
+from planprobe.instruments.steering.route_edits import (
+    NUM_CLASSES,
+    Convention,
+    TwoRoutes,
+    free_floor,
+    long_squares,
+    squares_on,
+    swap_routes,
+)
 
 MIN_SIZE = 0.05  # singular value of unit vectors, under which they span no further dimension
 
@@ -102,7 +110,7 @@ def wall_directions(opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, 
     return mean_difference_directions(values, wall_sides(levels.boards).flatten(), site=site).vectors
 
 
-def without_percepts(vectors: Tensor, values: Tensor, routes: TwoRoutes) -> Tensor:
+def without_percepts(vectors: Tensor, values: Tensor, routes: TwoRoutes, *, convention: Convention = "entry") -> Tensor:
     """Directions (5, C) less what tells a wall, target, box or player from floor, the shorter the more they said of it.
 
     Walls are never entered and targets are, so a read-out of the plan reads them too; and who finds its way by what it
@@ -113,14 +121,14 @@ def without_percepts(vectors: Tensor, values: Tensor, routes: TwoRoutes) -> Tens
     """
     boards = routes.levels.boards.flatten(1)
     player = squares_on(routes.levels.players[:, None], boards.shape[1])
-    entered = squares_on(routes.short_route, boards.shape[1]) & ~player
+    planned = squares_on(long_squares(swap_routes(routes), convention)[0], boards.shape[1])
     plain = (boards == 0) & ~player
     axes = []
     for thing in ((boards & WALL) != 0, (boards & TARGET) != 0, (boards & BOX) != 0, player):
-        on_way = bool((thing & entered).any())
-        there = thing & (entered if on_way else ~entered)
-        if there.any():
-            beside = plain & (entered if on_way else free_floor(routes))
+        on_way = bool((thing & planned).any())
+        there = thing & (planned if on_way else ~planned)
+        beside = plain & (planned if on_way else free_floor(routes))
+        if there.any() and beside.any():
             axes.append(values[there].float().mean(0) - values[beside].float().mean(0))
     _, sizes, basis = torch.linalg.svd(_unit(torch.stack(axes)), full_matrices=False)
     basis = basis[sizes > MIN_SIZE].to(vectors)

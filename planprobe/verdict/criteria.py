@@ -131,9 +131,11 @@ MIXTURE_LEAD = Criterion(
 
 BELIEF = Criterion(
     "D12.min_effect", 0.5, "bits a number of the posterior, beyond the best control",
-    "An untrained net carries a trace of all it was shown and can give .97 of the variance of a count away; half a bit "
-    "more means that memory leaves half of the unexplained variance that the best control leaves.",
-    "arithmetic: bits are half the log of one over the unexplained variance",
+    "Half a bit halves what stays unexplained. Players that count pulls lead by 1.4 bits, organisms that keep a belief "
+    "by 1.0 to 1.8; one untrained net leads another by -.1 to +.1, and a reflex or a player that keeps the last pull "
+    "stays behind. Half of the least of the ones, five times the most of the others.",
+    "bits are half the log of one over the unexplained variance; reference players of two and five arms, organisms of "
+    "seeds that no error rate is reported on",
 )  # fmt: skip
 
 BELIEF_SIMULATION = Criterion(

@@ -18,18 +18,20 @@ from planprobe.subjects.trial_changes import (
     OPENED,
     REPLAY,
     SHORTCUT,
+    STRAIGHT,
     SWAP,
     score_shortcut,
     score_toggled,
     swap_occasions,
     trial_changes,
+    walk_straight,
 )
 
 ROUND = [6, 7, 8, 13, 18, 17, 16]  # a 3 x 3 ring of squares on a 5 x 5 board: six moves, or two by 11
 SHORT = [6, 11, 16]
 
 
-def rollout_of(walks, new_shortest=0):
+def rollout_of(walks, new_shortest=0, toggled=-1):
     """Trials of two episodes from their squares; an episode that ends on 16 found the goal."""
     num_steps = sum(max(len(walk[part]) for walk in walks) for part in (0, 1))
     before, after, episodes = (torch.zeros(len(walks), num_steps, dtype=torch.int64) for _ in range(3))
@@ -52,6 +54,7 @@ def rollout_of(walks, new_shortest=0):
             "extras": {
                 "square_before": before, "square": after,
                 "new_shortest": torch.full((len(walks), num_steps), new_shortest),
+                "toggled": torch.full((len(walks), num_steps), toggled),
             },
         }
     )  # fmt: skip
@@ -70,6 +73,28 @@ def test_a_changed_maze_by_hand():
     walks = [(ROUND, SHORT), (ROUND, ROUND), ([6, 7], SHORT)]
     assert np.array_equal(score_toggled(rollout_of(walks, new_shortest=2)), [1, 0, np.nan], equal_nan=True)
     assert np.isnan(score_toggled(rollout_of(walks, new_shortest=0))).all()
+
+
+def test_straight_for_the_goal_by_hand():
+    walls = torch.ones(2, 5, 5, dtype=torch.bool)
+    walls[:, 1:4, 1:4] = False
+    walls[0, 2, 2] = True  # a ring: down along the axis that is as long, then right
+    walls[1, 3, 1:3] = True  # the goal is shut off: there and back for ever
+    walls[1, 2, 2] = True
+    walls[1, 1, 2] = True
+    assert walk_straight(walls, torch.tensor([6, 6]), torch.tensor([18, 18]), 20).tolist() == [4, -1]
+
+
+def test_who_goes_straight_stands_beside_the_agent():
+    first = rollout_of([(ROUND, SHORT), (ROUND, ROUND), (SHORT, SHORT)], new_shortest=2)
+    shortcut, opened, _ = trial_changes(MazeTrialTask(num_mazes=4))
+    assert np.array_equal(shortcut.cached(first)[STRAIGHT], [1, 1, np.nan], equal_nan=True)
+    assert np.array_equal(opened.cached(first)[STRAIGHT], [1, 1, 1])
+    closed = rollout_of([(SHORT, ROUND)], new_shortest=6, toggled=11)  # the left side, and it goes on, not back
+    assert np.array_equal(opened.cached(closed)[STRAIGHT], [1])
+    assert np.array_equal(
+        opened.cached(replace(closed, extras=closed.extras | {"toggled": -torch.ones(1, 8).long()}))[STRAIGHT], [0]
+    )  # with the wall as it was, it would take the way of two moves
 
 
 def test_tasks_have_the_changes_that_they_allow():

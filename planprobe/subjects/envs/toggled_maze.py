@@ -21,6 +21,7 @@ from planprobe.subjects.envs.routes import PAD
 from planprobe.subjects.references.loop_erasure import erase_loops, route_lengths
 
 CHANGES = ("open", "close")
+NOTHING = -1  # in the place of a square
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ class ToggledMazeTask(MazeTrialTask):
 class ToggledMazeEnv(MazeTrialEnv):
     """See the module. Beside the bank, each board has a maze of its own: the one that it has changed into.
 
-    extras: new_shortest (B,) int64, moves of the shortest way in the changed maze, 0 before the change or without one.
+    extras: new_shortest (B,) int64, moves of the shortest way in the changed maze, 0 before the change or without one;
+    toggled (B,) int64, the square that has changed, -1 likewise.
     """
 
     def __init__(self, num_boards: int, task: ToggledMazeTask, **options) -> None:
@@ -62,6 +64,7 @@ class ToggledMazeEnv(MazeTrialEnv):
         self.change, self.num_mazes = task.change, len(self.bank)
         self.new_walls = self.bank[:1].expand(num_boards, -1, -1).clone()
         self.new_shortest = torch.zeros(num_boards, dtype=torch.int64, device=self.device)
+        self.toggled = torch.full_like(self.new_shortest, NOTHING)
         self._first_walk = torch.full((num_boards, task.episode_steps + 1), PAD, device=self.device)
         self._drawn_levels = self.bank
         self._show(self.board_ids)
@@ -74,7 +77,7 @@ class ToggledMazeEnv(MazeTrialEnv):
         bank, self.bank = self.bank, self._drawn_levels  # a level is drawn among the mazes of the bank alone
         super()._begin_trial(ids)
         self.bank = bank
-        self.new_shortest[ids] = 0
+        self.new_shortest[ids], self.toggled[ids] = 0, NOTHING
         self._first_walk[ids] = PAD
 
     def _begin_episode(self, ids: Tensor) -> None:
@@ -91,7 +94,7 @@ class ToggledMazeEnv(MazeTrialEnv):
         walking = active & (self.episode == 0)
         rows = walking.nonzero().squeeze(1)
         self._first_walk[rows, self.elapsed[rows] + 1] = self.players[rows]
-        return reward, solved, extras | {"new_shortest": self.new_shortest.clone()}
+        return reward, solved, extras | {"new_shortest": self.new_shortest.clone(), "toggled": self.toggled.clone()}
 
     def _toggle(self, ids: Tensor) -> None:
         walls, goals, starts = self.walls[ids], self.goals[ids], self.starts[ids]
@@ -101,7 +104,7 @@ class ToggledMazeEnv(MazeTrialEnv):
         ids, squares = ids[changed], found.square[changed]
         new = walls[changed].flatten(1)
         new = new.scatter(1, squares[:, None], ~new.gather(1, squares[:, None])).view_as(walls[changed])
-        self.new_walls[ids], self.new_shortest[ids] = new, found.shortest[changed]
+        self.new_walls[ids], self.new_shortest[ids], self.toggled[ids] = new, found.shortest[changed], squares
         self._show(ids)
         self.level_ids[ids] = self.num_mazes + ids
 

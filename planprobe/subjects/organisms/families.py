@@ -70,7 +70,7 @@ FAMILIES = {
         Family("rollout", PLANS, SERIAL, ("maze",), ticks=(8, 12)),
         Family("sampler", PLANS, SAMPLED, ("maze", "hidden-goal", "doors")),
         Family("mixture", PLANS, SWEEP, ("hidden-goal",)),
-        Family("sweeper", ADAPTS, NO_TYPE, ("hidden-goal", "doors")),
+        Family("sweeper", ADAPTS, NO_TYPE, TRIALS),
         Family("replayer", ADAPTS, NO_TYPE, ("maze-trial",)),
     )
 }
@@ -217,5 +217,6 @@ _PLACES = {
     ("mixture", "hidden-goal"): "mixture:Mixture",
     ("sweeper", "hidden-goal"): "sweeper:Sweeper",
     ("sweeper", "doors"): "doors_sweeper:DoorsSweeper",
+    ("sweeper", "maze-trial"): "trial_sweeper:TrialSweeper",
     ("replayer", "maze-trial"): "replayer:Replayer",
 }

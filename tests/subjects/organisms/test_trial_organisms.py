@@ -176,6 +176,34 @@ def test_replayer_walks_its_first_path_without_the_loops():
     assert forgetful.episode_lengths[:, 1].float().mean() > rollout.episode_lengths[:, 1].float().mean() + 2
 
 
+def test_sweeper_of_maze_trials_goes_straight_for_the_goal_that_it_found():
+    task = MazeTrialTask(view="full", split="test", num_mazes=60)
+    policy = make_organism("sweeper", task, 0).policy
+    rollout = play_trials(policy, make_trial_env(task, Inputs(), NUM_TRIALS), greedy=True)
+    found, goals, walls = rollout.success[:, 0], rollout.latents["goal"], rollout.latents["walls"].flatten(1)
+    assert found.double().mean() > 0.8
+    width = task.size
+
+    def away(squares):
+        return (squares // width - goals // width).abs() + (squares % width - goals % width).abs()
+
+    straight, been = 0, torch.zeros_like(walls)
+    for t in range(rollout.actions.shape[1]):
+        before, after = (rollout.extras[name][:, t] for name in ("square_before", "square"))
+        counts = found & (rollout.episodes[:, t] == 1) & rollout.active[:, t]
+        been.scatter_(1, before[:, None], been.gather(1, before[:, None]) | counts[:, None])
+        ahead = torch.stack([before + offset for offset in (-width, width, -1, 1)])
+        taken = torch.stack([(walls | been).gather(1, to[:, None])[:, 0] for to in ahead])
+        nearer = (torch.stack([away(to) < away(before) for to in ahead]) & ~taken).any(0)
+        assert bool((away(after) < away(before))[counts & nearer].all())
+        straight += int((counts & nearer).sum())
+    assert straight > NUM_TRIALS
+    forgetful = play_trials(
+        policy, make_trial_env(task, Inputs(), NUM_TRIALS), greedy=True, reset_memory="each episode"
+    )
+    assert rollout.episode_returns[:, 1].mean() > forgetful.episode_returns[:, 1].mean()
+
+
 def test_wavefront_of_maze_trials_goes_a_shortest_way_that_it_never_walked():
     task = MazeTrialTask(view="full", num_episodes=3, split="test", num_mazes=60)
     policy = make_organism("wavefront", task, 0).policy
@@ -198,6 +226,8 @@ def test_tasks_that_a_family_is_not_made_for():
         make_organism("sweeper", HiddenGoalTask(hit_rate=0.8))
     with pytest.raises(RecipeError, match="view = 'full'"):
         make_organism("replayer", MazeTrialTask())
+    with pytest.raises(RecipeError, match="view = 'full'"):
+        make_organism("sweeper", MazeTrialTask())
     with pytest.raises(RecipeError, match="it can be made for maze-trial"):
         make_organism("replayer", ROOM)
     for family in ("wavefront", "bystander"):

@@ -10,6 +10,7 @@ a square from which no mark leads on, makes it begin anew.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -73,7 +74,7 @@ class Rollout(CodedNet):
 
     def _recall(self, view: View, around: Tensor, same: Tensor) -> tuple[Search, Tensor]:
         """What is remembered, begun anew where it must be; and whether the plan arrives, (B,) bool."""
-        there = (around > HALF) & same.view(-1, 1, 1, 1)
+        there = around > torch.where(same, HALF, math.inf).view(-1, 1, 1, 1)
         plan, arrives = way_along(there[:, self.slots["plan"]], view)
         count = self._read_count(around).masked_fill(~same, 0)
         dead, head, root = (there[:, self.slots[name]].squeeze(1) for name in ("dead", "head", "root"))

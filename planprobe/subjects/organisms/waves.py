@@ -6,9 +6,10 @@ Fields of moves are (B, 4, H, W), up, down, left, right. An *entry* is marked on
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from planprobe.core.grid import COLUMN_OFFSETS, NUM_MOVES, OPPOSITE, ROW_OFFSETS, move_offsets
 
@@ -19,17 +20,17 @@ STAY = NUM_MOVES  # the index of a move of offset 0
 
 def look_ahead(planes: Tensor, *, fill: float = 0) -> Tensor:
     """What lies one move ahead: (B, H, W) -> (B, 4, H, W)."""
-    return torch.stack([_shift(planes, move, fill) for move in range(NUM_MOVES)], dim=1)
+    return _shift_each(planes[:, None].expand(-1, NUM_MOVES, -1, -1), range(NUM_MOVES), fill)
 
 
 def as_exits(entries: Tensor) -> Tensor:
     """Each move's mark, found on the square it leads to, put on the square it leaves; both (B, 4, H, W)."""
-    return torch.stack([_shift(entries[:, move], move) for move in range(NUM_MOVES)], dim=1)
+    return _shift_each(entries, range(NUM_MOVES))
 
 
 def as_entries(exits: Tensor) -> Tensor:
     """Each move's mark, found on the square it leaves, put on the square it leads to; both (B, 4, H, W)."""
-    return torch.stack([_shift(exits[:, move], OPPOSITE[move]) for move in range(NUM_MOVES)], dim=1)
+    return _shift_each(exits, OPPOSITE)
 
 
 def back_up(cost: Tensor, sources: Tensor, floor: Tensor) -> Tensor:
@@ -60,11 +61,14 @@ def walk(moves: Tensor, starts: Tensor) -> Tensor:
     num_squares = flat.shape[1]
     offsets = move_offsets(moves.shape[2], moves.device)
     jump = (torch.arange(num_squares, device=moves.device) + offsets[flat]).clamp(0, num_squares - 1)
-    visited = torch.zeros(flat.shape, dtype=torch.int16, device=moves.device).scatter_(1, starts[:, None], 1)
+    step, way = jump, starts[:, None]
     for _ in range(num_squares.bit_length()):
-        visited = visited.scatter_add(1, jump, visited).clamp_(max=1)
+        way = torch.cat([way, jump.gather(1, way)], dim=1)
+        last = way[:, -1:]
+        if torch.equal(step.gather(1, last), last):
+            break
         jump = jump.gather(1, jump)
-    return visited.bool().view_as(moves)
+    return torch.zeros(flat.shape, dtype=torch.bool, device=moves.device).scatter_(1, way, True).view_as(moves)
 
 
 def step_marks(visited: Tensor, moves: Tensor) -> Tensor:
@@ -92,8 +96,25 @@ def from_bits(bits: Tensor) -> Tensor:
     return numbers
 
 
-def _shift(planes: Tensor, move: int, fill: float = 0) -> Tensor:
-    """What (B, H, W) has one move ahead."""
-    height, width = planes.shape[-2:]
-    down, right = 1 + ROW_OFFSETS[move], 1 + COLUMN_OFFSETS[move]
-    return F.pad(planes, (1, 1, 1, 1), value=fill)[:, down : down + height, right : right + width]
+def _shift_each(planes: Tensor, moves: Sequence[int], fill: float = 0) -> Tensor:
+    """What each plane (B, 4, H, W) has ahead by a move of its own."""
+    shifted = torch.empty_like(planes, memory_format=torch.contiguous_format)
+    for number, move in enumerate(moves):
+        plane = shifted[:, number]
+        (rows, rows_ahead, row_off), (columns, columns_ahead, column_off) = (
+            _SLICES[offset] for offset in (ROW_OFFSETS[move], COLUMN_OFFSETS[move])
+        )
+        plane[:, rows, columns] = planes[:, number, rows_ahead, columns_ahead]
+        if row_off is not None:
+            plane[:, row_off] = fill
+        if column_off is not None:
+            plane[:, :, column_off] = fill
+    return shifted
+
+
+# offset of a move along an axis -> where something lies ahead, what that is, the line that has nothing ahead
+_SLICES = {
+    -1: (slice(1, None), slice(None, -1), 0),
+    0: (slice(None), slice(None), None),
+    1: (slice(None, -1), slice(1, None), -1),
+}

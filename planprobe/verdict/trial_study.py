@@ -38,7 +38,7 @@ from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out, make_trial_env
 from planprobe.subjects.envs.trial_inputs import TrialInputs
 from planprobe.subjects.organisms.base import CodedNet
-from planprobe.subjects.trial_changes import TrialChange, trial_changes
+from planprobe.subjects.trial_changes import STRAIGHT, TrialChange, trial_changes
 from planprobe.subjects.trial_scores import hash_trials
 from planprobe.verdict.belief_trials import play_belief_trials, untrained_twin
 from planprobe.verdict.budgets import Budget
@@ -135,7 +135,9 @@ def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallb
 def revalue(agent: Agent, changes: Sequence[TrialChange], num_trials: int, *, seed: int = 0) -> Evidence:
     """D10 of an agent by some changes of its trials, taken together."""
     stimuli = [
-        trial_revaluation.Change(change.name, partial(_make_trials, change.task, agent), change.score, change.cached)
+        trial_revaluation.Change(
+            change.name, partial(_make_trials, change.task, agent), change.score, change.cached, (STRAIGHT,)
+        )
         for change in changes
     ]
     return trial_revaluation.run(agent.net, stimuli, num_trials=num_trials, min_effect=REVALUATION.value, seed=seed)

@@ -9,7 +9,7 @@ last episode end, which finds the better course by chance as often as its behavi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,12 +41,16 @@ CachedScores = Callable[[TrialRollout], Mapping[str, np.ndarray]]
 
 @dataclass(frozen=True)
 class Change:
-    """What makes another course best. name: 'never-walked shortcut'. make_trials: the trials that it happens in."""
+    """What makes another course best. name: 'never-walked shortcut'. make_trials: the trials that it happens in.
+    rules_of_thumb: of the cached players, those that a planner need not do better than: where a rule of thumb finds the
+    better course, finding it too is no sign of planning, and none of the contrary.
+    """
 
     name: str
     make_trials: MakeTrials
     score: Score
     cached: CachedScores
+    rules_of_thumb: tuple[str, ...] = ()
 
 
 def run(
@@ -69,7 +73,8 @@ def run(
     scores = {
         change.name: score_change(policy, change, num_trials=num_trials, greedy=greedy, seed=seed) for change in changes
     }
-    return judge(scores, min_effect=min_effect, seed=seed)
+    thumb = {name for change in changes for name in change.rules_of_thumb}
+    return judge(scores, rules_of_thumb=thumb, min_effect=min_effect, seed=seed)
 
 
 def score_change(
@@ -87,8 +92,17 @@ def score_change(
     return {KEPT: change.score(kept), name: change.score(play(reset_memory=reset)), **cached}
 
 
-def judge(scores_by_change: Mapping[str, Mapping[str, np.ndarray]], *, min_effect: float, seed: int = 0) -> Evidence:
-    """Evidence from scores (N,) by change and condition, `KEPT` in each; arguments of `run`."""
+def judge(
+    scores_by_change: Mapping[str, Mapping[str, np.ndarray]],
+    *,
+    rules_of_thumb: Collection[str] = (),
+    min_effect: float,
+    seed: int = 0,
+) -> Evidence:
+    """Evidence from scores (N,) by change and condition, `KEPT` in each; arguments of `run`.
+
+    Supported: beyond every control. Refuted: no better than those that are no rules of thumb, either.
+    """
     scores = _pool(scores_by_change)
     own, changes = scores[KEPT], ", ".join(scores_by_change)
     known = int((~np.isnan(own)).sum())
@@ -101,16 +115,26 @@ def judge(scores_by_change: Mapping[str, Mapping[str, np.ndarray]], *, min_effec
     effects = dict(zip(scores, bootstrap_table(np.stack(list(scores.values())), unit=UNIT, seed=seed), strict=True))
     best, beyond = difference_over_best(own, controls, unit=UNIT, seed=seed)
     power = _power(own, controls[best], min_effect, beyond)
+    outcome = decide(beyond, min_effect=min_effect, power=power)
+    notes = [f"Change: {changes}; {known} of {len(own)} trials have a better course. Best control: {best}."]
+    strict = {name: values for name, values in controls.items() if name not in rules_of_thumb}
+    if outcome == "refuted" and strict and best not in strict:
+        second, lead = difference_over_best(own, strict, unit=UNIT, seed=seed)
+        if decide(lead, min_effect=min_effect, power=_power(own, strict[second], min_effect, lead)) != "refuted":
+            outcome = "inconclusive"
+            notes.append(
+                f"It leads {second} by {lead.value:+.2f}; a rule of thumb would do as well, which tells nothing."
+            )
     return Evidence(
         detector="D10", name="trial_revaluation", claim=CLAIM, effect=effects[KEPT],
         controls={name: effects[name] for name in controls}, beyond_controls=beyond, min_effect=min_effect, power=power,
-        outcome=decide(beyond, min_effect=min_effect, power=power), falsifies=FALSIFIES,
+        outcome=outcome, falsifies=FALSIFIES,
         rows=[
             _row(name, change, values, seed)
             for change, conditions in scores_by_change.items()
             for name, values in conditions.items()
         ],
-        notes=[f"Change: {changes}; {known} of {len(own)} trials have a better course. Best control: {best}."],
+        notes=notes,
     )  # fmt: skip
 
 

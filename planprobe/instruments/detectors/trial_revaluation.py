@@ -118,13 +118,11 @@ def judge(
     outcome = decide(beyond, min_effect=min_effect, power=power)
     notes = [f"Change: {changes}; {known} of {len(own)} trials have a better course. Best control: {best}."]
     strict = {name: values for name, values in controls.items() if name not in rules_of_thumb}
-    if outcome == "refuted" and strict and best not in strict:
+    if outcome != "supported" and strict and best not in strict:  # what refutes is doing no better than a habit does
         second, lead = difference_over_best(own, strict, unit=UNIT, seed=seed)
-        if decide(lead, min_effect=min_effect, power=_power(own, strict[second], min_effect, lead)) != "refuted":
-            outcome = "inconclusive"
-            notes.append(
-                f"It leads {second} by {lead.value:+.2f}; a rule of thumb would do as well, which tells nothing."
-            )
+        power = _power(own, strict[second], min_effect, lead)
+        outcome = "refuted" if decide(lead, min_effect=min_effect, power=power) == "refuted" else "inconclusive"
+        notes.append(f"It leads {second} by {lead.value:+.2f}; a rule of thumb would do as well, which tells nothing.")
     return Evidence(
         detector="D10", name="trial_revaluation", claim=CLAIM, effect=effects[KEPT],
         controls={name: effects[name] for name in controls}, beyond_controls=beyond, min_effect=min_effect, power=power,

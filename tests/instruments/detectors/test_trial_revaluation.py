@@ -67,6 +67,20 @@ def test_the_best_control_counts_also_where_it_is_better_than_the_agent():
     assert 0.9 < shares.power <= 1.0
 
 
+def test_a_rule_of_thumb_bars_support_and_refutes_nothing():
+    """One on 9 trials of 10, where a rule of thumb makes 85: more than the replay by far, and not beyond the rule."""
+    own, thumb = (np.repeat([1.0, 0.0], [good, 100 - good]) for good in (90, 85))
+    scores = {KEPT: own, "replay": np.zeros(100), "thumb": thumb}
+    assert judge(scores).outcome == "refuted"
+    spared = judge(scores, rules_of_thumb=("thumb",))
+    assert spared.outcome == "inconclusive"
+    assert "rule of thumb" in spared.notes[-1]
+    assert spared.beyond_controls.value == pytest.approx(0.05)
+    habit = {KEPT: np.zeros(100), "replay": np.zeros(100), "thumb": thumb}
+    assert judge(habit, rules_of_thumb=("thumb",)).outcome == "refuted"
+    assert judge({**scores, "thumb": np.zeros(100)}, rules_of_thumb=("thumb",)).outcome == "supported"
+
+
 def test_several_changes_make_one_score_a_trial():
     nan = np.nan
     first = {KEPT: np.array([1.0, 0.0, nan, nan] * 6), "replay": np.zeros(24), "only here": np.ones(24)}

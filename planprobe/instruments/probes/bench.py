@@ -68,10 +68,14 @@ class ProbeBench(ABC, Generic[AnyConcept]):
             concept.name: {} for concept in self.concepts
         }
         self.num_unconverged = 0
+        self._test_rows = torch.empty(
+            0, dtype=torch.int64
+        )  # of the present split; every reader's answers refer to them
 
     def run_split(self, seed: int, readings: Sequence[Reading]) -> Iterator[tuple[float, str]]:
         """Everything on one split; yields (fraction done, what comes next)."""
         split = split_by_level(self.row_level_ids, seed=seed)
+        self._test_rows = split.test.nonzero().squeeze(1)
         targets = self._list_targets(split, seed)
         plain = [target for target in targets if not target.decoy]
         self._enter_majority(plain, split)
@@ -175,7 +179,7 @@ class ProbeBench(ABC, Generic[AnyConcept]):
 
     def _enter_majority(self, targets: Sequence[Target], split: Split) -> None:
         """The constant that does best on the train rows: the most frequent class, or the mean."""
-        test_rows = split.test.nonzero().squeeze(1)
+        test_rows = self._test_rows
         for target in targets:
             labels, board = target.truth.labels, self.boards[target.concept]
             train, valid = labels[split.train], labels[split.valid]
@@ -190,7 +194,7 @@ class ProbeBench(ABC, Generic[AnyConcept]):
 
     def _fit(self, reader: str, kernel: int, features: Tensor, targets: Sequence[Target], split: Split) -> None:
         """Fit one set of features to every target, those with equally many classes at once, and enter the results."""
-        test_rows = split.test.nonzero().squeeze(1)
+        test_rows = self._test_rows
         for num_classes in sorted({target.num_classes for target in targets}):
             group = [target for target in targets if target.num_classes == num_classes]
             for target, result in zip(group, self._solve(features, group, split, num_classes, kernel), strict=True):

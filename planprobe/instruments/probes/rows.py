@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -110,22 +110,22 @@ def table_rows(cells: list[Cell], board: Scoreboard, probes: Mapping[ProbeKey, F
         probe = probes[cell.source, cell.site, cell.kernel]
         row |= {"num_features": probe.weights.shape[1], "l2": probe.l2, "num_train_rows": probe.num_train_rows}
         row |= {"num_test_levels": len(tally.counts), "num_test_rows": measure.count_rows(tally.counts)}
-        row |= {"num_seeds": len(tally.test_scores), "seed_sd": _sd(tally.test_scores)}
+        row |= {"num_seeds": len(tally.readers), "seed_sd": _sd(tally.test_scores)}
         row[f"valid_{measure.name}"] = as_number(tally.valid)
     for name, metric in measure.metrics.items():
         _enter(rows, name, bootstrap_table(counts, metric))
     for row, (name, tally) in zip(rows, bests, strict=True):
         row["best_control"], row[f"best_control_valid_{measure.name}"] = name, as_number(tally.valid)
-    nets = [cell.net_tallies(board) for cell in cells]
-    net_counts = [[tally.counts for tally in tallies] for tallies in nets]
-    beaten = _enter_leads(rows, counts, best_counts, net_counts, measure.score, unit=measure.unit)
-    for row, untrained, is_best in zip(rows, nets, beaten, strict=True):
-        if untrained:
-            _enter([row], f"control_{RANDOM}", [mean_of_nets(_stack(untrained), measure.score)])
-            row[f"{RANDOM}_sd"] = _sd([float(measure.score(tally.counts.sum(0))) for tally in untrained])
-        if is_best:
-            row["best_control"] = RANDOM
-            row[f"best_control_valid_{measure.name}"] = as_number(float(np.mean([tally.valid for tally in untrained])))
+    net_counts = ([tally.counts for tally in cell.net_tallies(board)] for cell in cells)
+    beside = _enter_leads(rows, counts, best_counts, net_counts, measure.score, unit=measure.unit)
+    for row, cell, nets in zip(rows, cells, beside, strict=True):
+        if nets is None:
+            continue
+        _enter([row], f"control_{RANDOM}", [nets.mean])
+        row[f"{RANDOM}_sd"] = nets.sd
+        if nets.are_best:
+            valid = np.mean([tally.valid for tally in cell.net_tallies(board)])
+            row["best_control"], row[f"best_control_valid_{measure.name}"] = RANDOM, as_number(float(valid))
     decoys = _stack([board.best_of(cell.source, cell.controls[CONTROL_TASK]) for cell in cells])
     _enter(rows, "selectivity", difference_table(counts, decoys, measure.score, unit=measure.unit))
     for name in dict.fromkeys(name for cell in cells for name in cell.controls if name not in cell.nets):
@@ -147,14 +147,14 @@ def horizon_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row
     """
     rows: list[Row] = []
     for unit, names in BINS.items():
-        chosen = [cell for cell in cells if unit in cell.tally(board).recalls]
+        chosen = [cell for cell in cells if unit in cell.tally(board).units]
         if not chosen:
             continue
         bests = [cell.best_control(board, cell.same_label_rivals) for cell in chosen]
-        recalls = np.concatenate([np.moveaxis(cell.tally(board).recalls[unit], 1, 0) for cell in chosen])
-        of_control = np.concatenate([np.moveaxis(tally.recalls[unit], 1, 0) for _, tally in bests])
-        nets = [[tally.recalls[unit] for tally in cell.net_tallies(board)] for cell in chosen]
-        of_nets = [[per_bin[:, place] for per_bin in each] for each in nets for place in range(len(names))]
+        recalls = np.concatenate([np.moveaxis(cell.tally(board).recall(unit), 1, 0) for cell in chosen])
+        of_control = np.concatenate([np.moveaxis(tally.recall(unit), 1, 0) for _, tally in bests])
+        nets = ([tally.recall(unit) for tally in cell.net_tallies(board)] for cell in chosen)
+        of_nets = ([per_bin[:, place] for per_bin in each] for each in nets for place in range(len(names)))
         added = [
             {**cell.key(concept), "unit": unit, "bin": name, "control": control}
             for cell, (control, _) in zip(chosen, bests, strict=True)
@@ -178,19 +178,18 @@ def subset_rows(cells: list[Cell], board: Scoreboard, concept: str) -> list[Row]
     measure = board.measure
     tallies = [cell.tally(board) for cell in cells]
     bests = [cell.best_control(board, cell.same_label_rivals) for cell in cells]
-    nets = [cell.net_tallies(board) for cell in cells]
     for name in dict.fromkeys(name for tally in tallies for name in tally.subsets):
-        counts = np.stack([tally.subsets[name] for tally in tallies])
-        of_control = np.stack([tally.subsets[name] for _, tally in bests])
+        counts = np.stack([tally.subset(name) for tally in tallies])
+        of_control = np.stack([tally.subset(name) for _, tally in bests])
         added = [
             {**cell.key(concept), "subset": name, "control": control, "num_rows": measure.count_rows(part)}
             for cell, (control, _), part in zip(cells, bests, counts, strict=True)
         ]
-        of_nets = [[tally.subsets[name] for tally in each] for each in nets]
+        of_nets = ([tally.subset(name) for tally in cell.net_tallies(board)] for cell in cells)
         _enter_pair(added, counts, of_control, of_nets, measure.score, measure.name)
-        if name == "sources_differ" and all(SIDES in tally.recalls for tally in tallies):
+        if name == "sources_differ" and all(SIDES in tally.units for tally in tallies):
             for side, column in enumerate(("follows_own", "follows_other")):
-                sides = np.stack([tally.recalls[SIDES][:, side] for tally in tallies])
+                sides = np.stack([tally.recall(SIDES)[:, side] for tally in tallies])
                 _enter(added, column, bootstrap_table(sides, ratio))
         rows += added
     return rows
@@ -201,36 +200,50 @@ def as_number(value: float | None) -> float | None:
     return None if value is None or np.isnan(value) else float(value)
 
 
+@dataclass(frozen=True)
+class _Nets:
+    """Untrained nets beside one row: their mean score, their spread, and whether they are the control to beat."""
+
+    mean: Effect
+    sd: float
+    are_best: bool
+
+
 def _enter_pair(
-    rows: list[Row], own: np.ndarray, other: np.ndarray, nets: list[list[np.ndarray]], statistic: Statistic, name: str
-) -> None:
+    rows: list[Row], own: np.ndarray, other: np.ndarray, nets: Iterable[list[np.ndarray]], statistic: Statistic,
+    name: str,
+) -> None:  # fmt: skip
     """Score, that of the best control, and the lead over it; `control` becomes the nets where these did better."""
     _enter(rows, name, bootstrap_table(own, statistic))
     _enter(rows, f"control_{name}", bootstrap_table(other, statistic))
-    beaten = _enter_leads(rows, own, other, nets, statistic)
-    for row, untrained, is_best in zip(rows, nets, beaten, strict=True):
-        if is_best:
+    for row, beside in zip(rows, _enter_leads(rows, own, other, nets, statistic), strict=True):
+        if beside is not None and beside.are_best:
             row["control"] = RANDOM
-            _enter([row], f"control_{name}", [mean_of_nets(np.stack(untrained), statistic)])
+            _enter([row], f"control_{name}", [beside.mean])
 
 
 def _enter_leads(
-    rows: list[Row], own: np.ndarray, other: np.ndarray, nets: list[list[np.ndarray]], statistic: Statistic, *,
+    rows: list[Row], own: np.ndarray, other: np.ndarray, nets: Iterable[list[np.ndarray]], statistic: Statistic, *,
     unit: str = "",
-) -> list[bool]:  # fmt: skip
-    """Enter the lead over a control and over untrained nets; for each row, whether the latter is the smaller one.
+) -> list[_Nets | None]:  # fmt: skip
+    """Enter the lead over a control and over untrained nets, where there are any; what was seen of these.
 
     own, other (rows, levels, ...); nets: for each row one (levels, ...) a net, or none.
     """
-    leads, beaten = difference_table(own, other, statistic, unit=unit), []
-    for place, (mine, untrained) in enumerate(zip(own, nets, strict=True)):
-        over = lead_over_nets(mine, np.stack(untrained), statistic, unit=unit) if untrained else leads[place]
-        if untrained:
-            _enter([rows[place]], f"delta_{RANDOM}", [over])
-        beaten.append(over.value < leads[place].value)
+    leads = difference_table(own, other, statistic, unit=unit)
+    found: list[_Nets | None] = []
+    for place, (mine, counts) in enumerate(zip(own, nets, strict=True)):
+        if not counts:
+            found.append(None)
+            continue
+        untrained = np.stack(counts)
+        over = lead_over_nets(mine, untrained, statistic, unit=unit)
+        _enter([rows[place]], f"delta_{RANDOM}", [over])
+        sd = float(statistic(untrained.sum(1)).std(ddof=1))
+        found.append(_Nets(mean_of_nets(untrained, statistic, unit=unit), sd, over.value < leads[place].value))
         leads[place] = smaller_lead(leads[place], over)
     _enter(rows, "delta", leads, with_p=True)
-    return beaten
+    return found
 
 
 def _enter(rows: list[Row], name: str, effects: list[Effect], *, with_p: bool = False) -> None:

@@ -4,12 +4,16 @@ A *reader* is anything that predicts a label map: a probe at a site, or one of i
 of the levels. What a reader got right on a level is added up over the seeds in which that level was a test level, and
 the level stays the unit of every interval. Among several readers the better one is always chosen on the valid levels of
 the same seed, so that no test level has a say in the choice.
+
+What is kept of a reader is what it said, a byte a row; counts by level, tens of numbers each, are made when they are
+asked for. So memory follows the rows, of which there are no more than `recording.MAX_STATES` allow, and not the levels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -42,72 +46,109 @@ class Truth:
 
 
 @dataclass(frozen=True)
-class Tally:
-    """One reader on the levels of one or several seeds.
+class Answer:
+    """What a reader said in one seed: predicted (R, ...) on test_rows (R,); valid: its score on the valid rows."""
 
-    valid: score on the valid rows, mean over seeds. counts (L, ...): of the board's measure. subsets[name] likewise.
-    recalls[unit] (L, bins, 2): rows read right, rows. With a rival source also recalls[SIDES] (L, 2, 2), over the
-    squares on which the two sources differ: rows read as this source says, and as the other says.
-    readers: who was chosen in each seed. test_scores: by seed.
+    reader: str
+    truth: Truth
+    test_rows: Tensor
+    predicted: Tensor
+    valid: float
+
+
+class Tally:
+    """One reader, or in each seed the best of several, on the levels that were tested in any seed.
+
+    valid: score on the valid rows, mean over seeds. readers: who answered in each seed. L tested levels below.
     """
 
-    valid: float
-    counts: np.ndarray
-    subsets: dict[str, np.ndarray]
-    recalls: dict[str, np.ndarray]
-    readers: tuple[str, ...]
-    test_scores: tuple[float, ...]
+    def __init__(self, board: Scoreboard, answers: Sequence[Answer]) -> None:
+        self._board, self._answers = board, answers
+        self.valid = float(np.mean([answer.valid for answer in answers]))
+        self.readers = tuple(answer.reader for answer in answers)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """(L, ...) of the board's measure."""
+        return self._add_up(self._board.count)
+
+    @property
+    def test_scores(self) -> tuple[float, ...]:
+        """By seed."""
+        measure = self._board.measure
+        return tuple(float(measure.score(self._board.count(answer).sum(0))) for answer in self._answers)
+
+    @property
+    def subsets(self) -> tuple[str, ...]:
+        """Names for `subset`; readers of other labels have none."""
+        return tuple(sorted(set.intersection(*(set(answer.truth.subsets) for answer in self._answers))))
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Names for `recall`; SIDES where there is a rival source."""
+        names = [{*truth.bins, *([SIDES] if truth.rival is not None else [])} for truth in self._truths()]
+        return tuple(sorted(set.intersection(*names)))
+
+    def subset(self, name: str) -> np.ndarray:
+        """Counts as `counts`, of part of the rows."""
+        return self._add_up(lambda answer: self._board.count(answer, subset=name))
+
+    def recall(self, unit: str) -> np.ndarray:
+        """(L, bins, 2): rows read right, rows.
+
+        Of SIDES (L, 2, 2), over the squares on which two sources differ: rows read as this one says, and as the other.
+        """
+        return self._add_up(lambda answer: self._board.recall(answer, unit))
+
+    def _truths(self) -> list[Truth]:
+        return [answer.truth for answer in self._answers]
+
+    def _add_up(self, count: Callable[[Answer], np.ndarray]) -> np.ndarray:
+        return np.sum([count(answer) for answer in self._answers], axis=0)[self._board.tested]
 
 
 class Scoreboard:
-    """Tallies of readers by (label source, reader, seed). num_levels L; levels are named 0..L - 1."""
+    """Answers of readers by (label source, reader), one a seed. num_levels; levels are named 0..num_levels - 1.
+
+    tested (num_levels,) bool: in any seed.
+    """
 
     def __init__(self, num_levels: int, measure: Measure) -> None:
         self.num_levels, self.measure = num_levels, measure
         self.tested = np.zeros(num_levels, dtype=bool)
-        self._tallies: dict[tuple[str, str], list[Tally]] = {}
+        self._answers: dict[tuple[str, str], list[Answer]] = {}
+        self._level_index = torch.empty(0, dtype=torch.int64)
 
     def add(
         self, source: str, reader: str, truth: Truth, test_rows: Tensor, level_index: Tensor, predicted: Tensor, *,
         valid: float,
     ) -> None:  # fmt: skip
         """Enter what a reader predicted (test rows, ...) in the present seed; level_index (N,) of all rows."""
-        labels, levels = truth.labels[test_rows], level_index[test_rows]
-        self.tested[levels.unique().cpu().numpy()] = True
-
-        def count(true: Tensor) -> np.ndarray:
-            return self.measure.count(true, predicted, level_index=levels, num_levels=self.num_levels)
-
-        counts = count(labels)
-        subsets = {name: count(leave_out(labels, ~mask[test_rows])) for name, mask in truth.subsets.items()}
-        recalls = {
-            unit: _recall_counts(bins[test_rows], labels, predicted, levels, len(BINS[unit]), self.num_levels)
-            for unit, bins in truth.bins.items()
-        }
-        if truth.rival is not None:
-            recalls[SIDES] = _side_counts(labels, truth.rival[test_rows], predicted, levels, self.num_levels)
-        score = float(self.measure.score(counts.sum(0)))
-        tally = Tally(valid, counts, subsets, recalls, (reader,), (score,))
-        self._tallies.setdefault((source, reader), []).append(tally)
+        self._level_index = level_index
+        self.tested[level_index[test_rows].unique().cpu().numpy()] = True
+        self._answers.setdefault((source, reader), []).append(Answer(reader, truth, test_rows, predicted, valid))
 
     def best_of(self, source: str, readers: Sequence[str]) -> Tally:
-        """In each seed the reader that did best on the valid levels; their tallies added up."""
-        by_seed = zip(*(self._tallies[source, reader] for reader in readers), strict=True)
-        chosen = [max(tallies, key=lambda tally: np.nan_to_num(tally.valid, nan=-1.0)) for tallies in by_seed]
-        subsets = set.intersection(*(set(tally.subsets) for tally in chosen))  # readers of other labels have none
-        units = set.intersection(*(set(tally.recalls) for tally in chosen))
-        return Tally(
-            float(np.mean([tally.valid for tally in chosen])),
-            self._add_up([tally.counts for tally in chosen]),
-            {name: self._add_up([tally.subsets[name] for tally in chosen]) for name in sorted(subsets)},
-            {unit: self._add_up([tally.recalls[unit] for tally in chosen]) for unit in sorted(units)},
-            tuple(tally.readers[0] for tally in chosen),
-            tuple(tally.test_scores[0] for tally in chosen),
-        )
+        """In each seed the reader that did best on the valid levels; what they said, added up."""
+        by_seed = zip(*(self._answers[source, reader] for reader in readers), strict=True)
+        return Tally(self, [max(each, key=lambda one: np.nan_to_num(one.valid, nan=-1.0)) for each in by_seed])
 
-    def _add_up(self, parts: list[np.ndarray]) -> np.ndarray:
-        """Over the seeds, levels that were tested in any of them."""
-        return np.sum(parts, axis=0)[self.tested]
+    def count(self, answer: Answer, *, subset: str | None = None) -> np.ndarray:
+        """Of the measure, (num_levels, ...)."""
+        labels = answer.truth.labels[answer.test_rows]
+        if subset is not None:
+            labels = leave_out(labels, ~answer.truth.subsets[subset][answer.test_rows])
+        levels = self._level_index[answer.test_rows]
+        return self.measure.count(labels, answer.predicted, level_index=levels, num_levels=self.num_levels)
+
+    def recall(self, answer: Answer, unit: str) -> np.ndarray:
+        """(num_levels, bins, 2), see `Tally.recall`."""
+        truth, rows = answer.truth, answer.test_rows
+        labels, levels = truth.labels[rows], self._level_index[rows]
+        if unit == SIDES and truth.rival is not None:
+            return _side_counts(labels, truth.rival[rows], answer.predicted, levels, self.num_levels)
+        bins = truth.bins[unit][rows]
+        return _recall_counts(bins, labels, answer.predicted, levels, len(BINS[unit]), self.num_levels)
 
 
 def bin_horizon(horizon: Tensor, labels: Tensor, unit: str) -> Tensor:

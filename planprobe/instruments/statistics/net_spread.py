@@ -58,10 +58,10 @@ def smaller_lead(first: Effect, second: Effect) -> Effect:
 
     A claim to be beyond every control needs each of these to hold, so no correction is due.
     """
-    pairs = [(first.value, second.value), (first.low, second.low), (first.high, second.high)]
-    value, low, high = (float(np.minimum(*pair)) for pair in pairs)  # nan where either is
-    p_values = [np.nan if effect.p is None else effect.p for effect in (first, second)]
-    return Effect(value, low, high, min(first.n, second.n), first.unit, float(np.maximum(*p_values)))
+    numbers = [(effect.value, effect.low, effect.high) for effect in (first, second)]
+    value, low, high = np.min(numbers, axis=0).tolist()  # nan where either is
+    p = np.max([np.nan if effect.p is None else effect.p for effect in (first, second)])
+    return Effect(value, low, high, min(first.n, second.n), first.unit, float(p))
 
 
 def _scores(nets: np.ndarray, statistic: Statistic) -> tuple[np.ndarray, np.ndarray]:

@@ -261,7 +261,7 @@ def test_sides_are_counted_where_the_sources_differ():
     board = Scoreboard(num_levels=1, measure=class_measure(3))
     predicted = torch.tensor([1, 1, 0, 1, 2])
     board.add("behaviour", "a", truth, torch.arange(5), torch.zeros(5, dtype=torch.int64), predicted, valid=0.0)
-    assert board.best_of("behaviour", ["a"]).recalls["sides"].tolist() == [[[1.0, 3.0], [1.0, 3.0]]]
+    assert board.best_of("behaviour", ["a"]).recall("sides").tolist() == [[[1.0, 3.0], [1.0, 3.0]]]
 
 
 def test_differing_states():

@@ -93,8 +93,9 @@ def distance_ladder(
         if found >= num_per_rung:
             break
         _check_supply(rungs, num_per_rung, found, tried, size, None)
-    some = (torch.cat(part)[:num_per_rung] for part in (walls, ends))
-    return _set_up(*some, torch.arange(num_per_rung), f"maze{size}-distance-ladder/{split or 'all'}")
+    some_walls, some_ends = (torch.cat(part)[:num_per_rung] for part in (walls, ends))
+    name = f"maze{size}-distance-ladder/{split or 'all'}"
+    return _set_up(some_walls, some_ends, torch.arange(num_per_rung), name)
 
 
 def candidate_ladder(

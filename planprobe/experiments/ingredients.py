@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TASK = HiddenGoalTask(size=3, num_episodes=2, episode_steps=6)
 NET = NetRecipe(kind="gru", channels=48, hidden=32)
 TRAINING = TrainingRecipe(
-    num_boards=256, unroll=12, gamma=0.97, lr=(3e-3, 3e-4), entropy=(0.03, 0.0), epochs=2, num_minibatches=2,
+    num_boards=64, unroll=12, gamma=0.97, lr=(3e-3, 3e-4), entropy=(0.03, 0.0), epochs=2, num_minibatches=2,
     reward_scale=0.3,
 )  # fmt: skip
 ALL, UNTRAINED, INDEX = "all four", "untrained", "adaptation index"
@@ -67,7 +67,7 @@ class _Size:
     num_trials: int
 
 
-SIZES = {"smoke": _Size(600, 2, 50), "quick": _Size(200_000, 3, 2000), "full": _Size(2_000_000, 8, 10_000)}
+SIZES = {"smoke": _Size(600, 2, 50), "quick": _Size(100_000, 3, 2000), "full": _Size(2_000_000, 8, 10_000)}
 
 
 def run_ingredients(

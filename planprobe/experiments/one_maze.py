@@ -36,7 +36,7 @@ TASK = MazeTrialTask(size=9, num_episodes=1, episode_steps=24, maze_id=6, one_go
 CHANNELS, HIDDEN, NUM_SHAKEN = 48, 32, 4
 KEEPS_CHANCE = (0.03, 0.03)
 TRAINING = TrainingRecipe(
-    num_boards=256, unroll=20, gamma=0.97, lr=(3e-3, 3e-4), entropy=(0.03, 0.0), epochs=2, num_minibatches=2
+    num_boards=64, unroll=20, gamma=0.97, lr=(3e-3, 3e-4), entropy=(0.03, 0.0), epochs=2, num_minibatches=2
 )
 _DRAW_SHAKE = 302
 
@@ -67,7 +67,7 @@ class _Size:
     num_trials: int
 
 
-SIZES = {"smoke": _Size(600, 1, 30), "quick": _Size(200_000, 3, 1000), "full": _Size(2_000_000, 8, 4000)}
+SIZES = {"smoke": _Size(600, 1, 30), "quick": _Size(100_000, 3, 1000), "full": _Size(2_000_000, 8, 4000)}
 
 
 def run_one_maze(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -11,7 +12,7 @@ from planprobe.core.play_trials import play_trials
 from planprobe.experiments import environment_memory, ingredients, one_maze
 from planprobe.experiments.intervals import over_seeds
 from planprobe.experiments.random_memory import NoisyStart, StartedGRU
-from planprobe.experiments.small_nets import train_on
+from planprobe.experiments.small_nets import fresh_net, train_on
 from planprobe.instruments.detectors import environment_memory as d15
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.distance import distance_maps
@@ -163,6 +164,23 @@ def test_the_best_without_memory_is_exact():
     p = (3 - 3**0.5) / 3
     exact = (p * (1 - p) + p * (1 - p) ** 2) / 2
     assert environment_memory.best_without_trace(TimingTask(shortest=1, longest=2)) == pytest.approx(exact, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", environment_memory.NETS)
+def test_nets_begin_with_preferences_of_their_own(kind):
+    """Logits differ by about 1 between what can be seen, and by next to nothing before."""
+    env = make_trial_env(environment_memory.TRACK, environment_memory.INPUTS, 2)
+    seen = torch.cat([torch.eye(4).repeat(2, 1), torch.eye(2).repeat_interleave(4, 0)], dim=1)[:, :, None, None]
+    spreads = []
+    for seed in range(3):
+        net = fresh_net(environment_memory.NETS[kind], env, seed=seed)
+        spreads.append([
+            float(part.step(seen, part.initial_state(8))[0].detach().std(0).mean())
+            for part in (net, environment_memory.give_preferences(copy.deepcopy(net)))
+        ])  # fmt: skip
+    before, after = torch.tensor(spreads).mean(0).tolist()
+    assert before < 0.01
+    assert 0.2 < after < 3
 
 
 def test_environment_memory_runs_and_says_so():

@@ -58,9 +58,13 @@ def test_who_replays_its_way_adapts_without_planning(replayed):
 
 
 def test_who_works_its_way_out_takes_the_better_course():
-    found = revalue(agent_of(Walker(True), TASK), trial_changes(TASK)[2:], 60)
+    task = replace(
+        TASK, size=9, episode_steps=80
+    )  # on smaller mazes who walks straight for the goal does nearly as well
+    found = revalue(agent_of(Walker(True, size=9), task), trial_changes(task)[2:], 80)
     assert found.outcome == "supported"
     assert found.effect.value == 1.0
+    assert 0.2 < found.controls["straight for the goal"].value < 0.8
 
 
 def test_who_works_its_way_out_is_led_by_another_trials_memory():

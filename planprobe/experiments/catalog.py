@@ -32,11 +32,12 @@ class Entry:
 
 
 _BANDITS = tuple(f"gru-rl2-bandit2-s{seed}" for seed in range(3))
+_SEEKERS = tuple(f"gru128-rl2-goal5-s{seed}" for seed in range(3))
 
 EXPERIMENTS: dict[str, Entry] = {
     "adaptation": Entry(
         "does the agent become better within a trial, by what it remembers of this very task?",
-        "adaptation:run_adaptation", _BANDITS,
+        "adaptation:run_adaptation", (*_BANDITS, *_SEEKERS),
     ),
     "ingredients": Entry(
         "which of the four ingredients of RL² can be left out before it stops learning to learn?",
@@ -69,8 +70,7 @@ EXPERIMENTS: dict[str, Entry] = {
     ),
     "commitment": Entry(
         "does an agent that looks for a hidden goal go for one goal until it is ruled out, or change its mind?",
-        "commitment:run_commitment",
-        tuple(f"planprobe.subjects.organisms:{family}_hidden_goal5_s0" for family in ("sampler", "mixture")),
+        "commitment:run_commitment", _SEEKERS,
     ),
     "causal": Entry(
         "what is choosing one's own interventions worth over random ones, and what do hidden causes take away?",

@@ -40,22 +40,25 @@ def run_commitment(
     """
     tell, number = progress or silent, pick_budget(NUM_TRIALS, budget)
     tasks = list(dict.fromkeys(goal_task(agent) for agent in agents))
-    tables: dict[str, list[Row]] = {"players": [], "agents": [], "noise": [], "ticks": []}
+    tables: dict[str, list[Row]] = {"players": [], "D14": [], "noise": [], "ticks": []}
     evidence: list[Evidence] = []
+    notes: list[str] = []
     for place, task in enumerate(tasks):
         tell(0.3 * place / len(tasks), "letting players of which the answer is known walk")
         tables["players"] += player_rows(task, number, seed=seed)
     for place, agent in enumerate(agents):
         tell(0.3 + 0.7 * place / len(agents), f"walking with {agent.name}")
         found = judge_commitment(agent, number, seed=seed)
-        tables["agents"] += [{"agent": agent.name, "walker": name, **row} for name, row in _walker_rows(found)]
+        walkers = [{"agent": agent.name, "walker": name, **row} for name, row in _walker_rows(found)]
+        tables["D14"] += walkers
         for row in found.rows:
             tables[str(row["table"])].append({"agent": agent.name} | {k: v for k, v in row.items() if k != "table"})
-        evidence.append(dataclasses.replace(found, rows=[{"agent": agent.name, **row} for row in found.rows]))
+        evidence.append(dataclasses.replace(found, rows=walkers))
+        notes.append(_note(agent.name, found))
     tell(1.0, "done")
     return Findings(
         name="commitment", question=QUESTION, tables={name: rows for name, rows in tables.items() if rows},
-        evidence=evidence, notes=[_note(agent.name, found) for agent, found in zip(agents, evidence, strict=True)],
+        evidence=evidence, notes=notes,
         provenance={"num_trials": number},
     )  # fmt: skip
 
@@ -99,5 +102,5 @@ def _note(agent: str, found: Evidence) -> str:
 
 FIGURES = {
     "players": figures.points("players", label="player", series="measure", x_title=detector.UNIT, level=0),
-    "agents": figures.points("agents", label="walker", series="agent", x_title=detector.UNIT, level=0),
+    "agents": figures.points("D14", label="walker", series="agent", x_title=detector.UNIT, level=0),
 }

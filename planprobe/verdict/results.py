@@ -21,6 +21,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import planprobe
 from planprobe.core.errors import OutputError
 from planprobe.core.records import Effect, Evidence, Row, Verdict
 from planprobe.core.store import write_atomic, write_json
@@ -119,7 +120,8 @@ def data_hash(value: Any) -> str:
 
 def versions() -> dict[str, str]:
     """Of planprobe, Python and the packages that numbers depend on."""
-    found = {"planprobe": _version("planprobe"), "python": platform.python_version()}
+    # the code's own: an editable install keeps the metadata of the day on which it was made
+    found = {"planprobe": planprobe.__version__, "python": platform.python_version()}
     return found | {package: _version(package) for package in PACKAGES}
 
 

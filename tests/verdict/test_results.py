@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from verdict_sample import SOLVES, evidence
 
+import planprobe
 from planprobe.core.errors import OutputError
 from planprobe.core.records import Verdict
 from planprobe.verdict.judge import judge
@@ -109,3 +110,4 @@ def test_a_hash_forgives_the_last_digits_only(value: float, ulps: int):
 
 def test_versions_name_what_numbers_depend_on():
     assert {"planprobe", "python", "torch", "transformer-lens"} <= set(versions())
+    assert versions()["planprobe"] == planprobe.__version__

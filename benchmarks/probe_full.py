@@ -1,9 +1,11 @@
 """The whole probe battery in one command: every concept, control and split, on the sites of a real agent.
 
-    python -m benchmarks.probe_full [AGENT [NUM_LEVELS ...]]
+    python -m benchmarks.probe_full [AGENT [NUM_LEVELS]]
+    python -m benchmarks.probe_full --memory [AGENT [FEW MANY]]
 
-Run by hand: minutes for each number of levels. CPU seconds stand beside the clock's, which also counts what else the
-machine does; several numbers of levels say whether memory grows with them.
+Run by hand: half an hour or more. CPU seconds stand beside the clock's, which also counts what else the machine does.
+`--memory` asks whether memory grows with the levels, on one concept of squares and one of states: what is recorded and
+kept is of the same kind for every concept, and all of them would take hours on a thousand levels.
 """
 
 from __future__ import annotations
@@ -17,31 +19,31 @@ from pathlib import Path
 
 from benchmarks.stopwatch import report
 
-AGENT, NUM_LEVELS = "drc12-rl-maze11-s0", (150,)
-OPTIONS = (
-    "--concept", "all", "--sites", "ticks.*.*.hook_h", "ticks.*.*.hook_c", "--kernels", "1", "3", "--source", "optimal",
-    "--clone", "--seeds", "5",
-)  # fmt: skip
+AGENT, NUM_LEVELS, FEW_AND_MANY = "drc12-rl-maze11-s0", 150, (1_000, 10_000)
+SITES = ("--sites", "ticks.*.*.hook_h", "ticks.*.*.hook_c", "--source", "optimal")
+WHOLE = ("--concept", "all", *SITES, "--kernels", "1", "3", "--clone", "--seeds", "5")
+OF_MEMORY = ("--concept", "agent-approach-direction", "action-ahead-1", *SITES, "--readouts", "pooled", "--seeds", "2")
 
 
 def main() -> None:
-    agent = sys.argv[1] if len(sys.argv) > 1 else AGENT
-    numbers = [int(number) for number in sys.argv[2:]] or NUM_LEVELS
-    peaks = []
-    for num_levels in numbers:
-        seconds, cpu_seconds, peak = run(agent, num_levels)
-        peaks.append(peak)
-        measured = {"minutes": seconds / 60, "CPU minutes": cpu_seconds / 60, "peak memory, MB": peak}
-        report(f"probe battery, {agent}, {num_levels} levels, 5 splits", measured, "", "<= 15 minutes on two cores")
-    if len(peaks) > 1:
-        grown = {f"peak memory, {numbers[-1]} over {numbers[0]} levels": peaks[-1] / peaks[0]}
-        report("memory", grown, "x", "<= 1.2 x from 1,000 to 10,000 levels")
+    arguments = [argument for argument in sys.argv[1:] if argument != "--memory"]
+    agent, numbers = arguments[0] if arguments else AGENT, [int(number) for number in arguments[1:]]
+    if "--memory" in sys.argv:
+        few, many = numbers or FEW_AND_MANY
+        peaks = [run(agent, number, OF_MEMORY)[2] for number in (few, many)]
+        grown = {f"peak memory, {few} levels, MB": peaks[0], f"{many} levels, MB": peaks[1], "x": peaks[1] / peaks[0]}
+        report(f"memory of a probe table, {agent}", grown, "", "<= 1.2 x from 1,000 to 10,000 levels")
+        return
+    num_levels = numbers[0] if numbers else NUM_LEVELS
+    seconds, cpu_seconds, peak = run(agent, num_levels, WHOLE)
+    measured = {"minutes": seconds / 60, "CPU minutes": cpu_seconds / 60, "peak memory, MB": peak}
+    report(f"probe battery, {agent}, {num_levels} levels, 5 splits", measured, "", "<= 15 minutes on two cores")
 
 
-def run(agent: str, num_levels: int) -> tuple[float, float, float]:
+def run(agent: str, num_levels: int, options: tuple[str, ...]) -> tuple[float, float, float]:
     """Seconds, CPU seconds and peak memory in MB of one run of the command."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "planprobe", "probe", agent, *OPTIONS, "--num-levels", str(num_levels)]
+        command = [sys.executable, "-m", "planprobe", "probe", agent, *options, "--num-levels", str(num_levels)]
         began = time.perf_counter()
         process = subprocess.Popen([*command, "--out", str(Path(folder) / "out")], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)

@@ -1,5 +1,6 @@
 """The rows of a table from tallies counted by hand."""
 
+import tracemalloc
 from types import SimpleNamespace
 
 import pytest
@@ -50,6 +51,24 @@ def test_untrained_nets_are_told_how_much_they_differ():
     )
     assert row["selectivity"] == 0
     assert (row["kernel"], row["readout"]) == (1, "1x1")
+
+
+def test_what_a_scoreboard_keeps_does_not_grow_with_the_levels():
+    many = 20_000  # counts of so many levels are 640 kB a reader, what it said on 24 rows is 24 bytes
+    labels = torch.tensor([0, 1]).repeat(len(LEVELS) // 2)
+    truth, rows = Truth(labels, subsets={"part": labels == 0}), torch.arange(len(LEVELS))
+    board = Scoreboard(many, class_measure(2))
+    tracemalloc.start()
+    for number in range(20):
+        board.add("behaviour", f"reader {number}", truth, rows, LEVELS, labels.to(torch.int8), valid=0.1 * number)
+    kept, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert kept < 100_000
+    best = board.best_of("behaviour", [f"reader {number}" for number in range(20)])
+    assert best.readers == ("reader 19",)
+    assert best.counts.shape == (NUM_LEVELS, 2, 2)
+    assert best.counts.sum(0).tolist() == [[12, 0], [0, 12]]
+    assert best.subset("part").sum(0).tolist() == [[12, 0], [0, 0]]
 
 
 def test_numbers_have_rows_of_their_own_measure():

@@ -6,7 +6,7 @@
 | observation_full | D principal components of the observation, centred on the square | do D numbers about the board? |
 | history_1x1, _3x3, _full | the same over the last K observations | does remembering what was seen? |
 | geometry_1x1, _3x3 | the observation and, on each square, which moves lead to the goal | does the map alone? |
-| random_weights_* | the same site of an untrained net on the same trajectories | do architecture and board? |
+| random_weights | the same site of untrained nets on the same trajectories, their mean | do architecture and board? |
 | shuffled_labels | the probe itself, on the label maps of other levels | do base rates and capacity? |
 | control_task | the probe itself, on a random, fixed class for each (square, content) | does it memorise? |
 | majority | the most frequent class everywhere | do base rates? |

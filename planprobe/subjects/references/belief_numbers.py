@@ -234,8 +234,10 @@ def _permutation(task: Any, rollout: TrialRollout) -> tuple[Tensor, tuple[str, .
     possible = prior > 0
 
     def update(numbers: Tensor, t: int) -> Tensor:
-        step = (views[:, t], *(part[:, t] for part in (rollout.actions, rollout.rewards, solved, rollout.episode_done)))
-        fits = permutation_likelihood(*step, views[:, t + 1], task).flatten(1)
+        fits = permutation_likelihood(
+            views[:, t], rollout.actions[:, t], rollout.rewards[:, t], solved[:, t], rollout.episode_done[:, t],
+            views[:, t + 1], task,
+        ).flatten(1)  # fmt: skip
         return _weigh(numbers * possible, fits.to(torch.float64), where=possible)
 
     ranks = [f", target {rank} pays" if task.one_pays else "" for rank in paying_ranks(task)]

@@ -110,3 +110,45 @@ figure
 # might be read from without one. A belief that can be read is what an agent has that filters, and what an agent has
 # that samples from its belief; whether it is *used* is the question of the simulation above, and of forced histories:
 # `planprobe run belief`, `planprobe run mixture`.
+
+# %% [markdown]
+# ## A search
+# On a grid of 25 squares one is the goal, and nothing shows which. This agent searches for it in the first episode, and
+# in the second, put back to its corner, it remembers. Here is its first episode on one trial: how many squares may be
+# the goal by what it has seen, and the chance of its move under two ways of searching with that exact belief, going to
+# the nearest square that is left, and drawing one of them anew on every step.
+
+# %%
+from planprobe.subjects.references.goal_scores import score_walks
+
+seeker = load_agent(os.environ.get("PLANPROBE_SEEKER", "gru128-rl2-goal5-s0"))
+search = play_trials(seeker.net, seeker.make_trials(50, seed=3), seed=1)
+walks = score_walks(seeker.trial_task, search.extras["square_before"], search.extras["square"], search.rewards)
+trial, size = int(search.rewards[:, :10].sum(1).argmin()), seeker.trial_task.size  # one that does not find it at once
+print_table(
+    {"step": t + 1, "at": str(divmod(int(walks.squares[trial, t]), size)),
+     "squares left": int((walks.belief[trial, t] > 0).sum()),
+     "chance of its move": float(search.logits[trial, t].softmax(-1)[move]),
+     "to the nearest left": float(walks.nearest()[trial, t, move]),
+     "to one drawn anew": float(walks.mixture()[trial, t, move]), "paid": float(search.rewards[trial, t])}
+    for t, move in enumerate(search.actions[trial, : seeker.trial_task.episode_steps].tolist())
+)
+
+# %% [markdown]
+# Over many trials, episode by episode, beyond the two that it was trained on, with the players that know the belief.
+
+# %%
+learned = run_experiment("adaptation", [seeker], budget=BUDGET.name)
+print("\n".join(learned.notes))
+figure = ADAPTATION_FIGURES["stages"](learned.tables)[seeker.name]
+figure
+
+# %% [markdown]
+# The figure shows the return of each episode with 95 % intervals over trials. What is gained from the first to the
+# second is memory of the goal: reset between episodes, the agent searches anew. Does it search by samples, going for
+# one goal until that is ruled out? Posterior sampling would; so would who goes through squares in an order of its own.
+
+# %%
+held = run_experiment("commitment", [seeker], budget=BUDGET.name)
+print_table(held.tables["D14"])
+print("\n".join(held.notes))

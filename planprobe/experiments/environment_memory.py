@@ -116,7 +116,7 @@ def _judge(net: str, task: str, seed: int, size: _Size, tell: ProgressCallback) 
 def give_preferences(net: Net) -> Net:
     """The net, with a policy that is no longer the same for everything it sees; in place."""
     with torch.no_grad():
-        net.head.policy.weight.mul_(PREFERENCE)
+        net.get_parameter("head.policy.weight").mul_(PREFERENCE)
     return net
 
 

@@ -120,7 +120,7 @@ walls = wall_directions(opened, agent.make_env, agent.levels("valid", BUDGET.num
 evidence = plan_steering.run(
     opened, agent.make_env, routes, directions, min_effect=PLAN_STEERING.value, alphas=BUDGET.alphas,
     battery=plan_steering.Battery(BUDGET.num_random, BUDGET.num_random_choice, BUDGET.num_wrong, BUDGET.num_shuffles),
-    other_concept=walls,
+    other_concept=walls, settle_steps=BUDGET.judged_steps,
 )
 told = [row for row in evidence.rows if row["half"] == "report"]
 columns = ("arm", "source", "alpha", "num_tables", "success", "route_agreement", "kl_elsewhere_nats", "long_decoded", "solved")

@@ -49,8 +49,10 @@ class Steer:
     """Squares of each way that are written on."""
     steps: Annotated[int | None, optional("INT", "until the agent has left its start")] = None
     """Clock steps with the edit."""
+    settle_steps: Annotated[int, arg(metavar="INT")] = 8
+    """Steps on the first observation before anything is written, so that a plan can stand; 8 in a study."""
     thinking_steps: Annotated[int, arg(metavar="INT")] = 0
-    """Steps on the first observation before the first action, with the edit."""
+    """Further steps on it before the first action, with the edit."""
     num_levels: Annotated[int, arg(metavar="INT")] = 80
     """Levels with two ways, half of them to choose strengths on."""
     num_fit_levels: Annotated[int, arg(metavar="INT")] = 150
@@ -88,7 +90,7 @@ def run(arguments: list[str]) -> int:
 
 def _check(options: Steer) -> None:
     counts = ("num_squares", "num_fit_levels", "per_level", "num_random", "num_random_choice", "num_wrong")
-    check_least(options, **dict.fromkeys(counts, 1), num_shuffles=1, thinking_steps=0)
+    check_least(options, **dict.fromkeys(counts, 1), num_shuffles=1, thinking_steps=0, settle_steps=0)
     if not options.alphas or any(alpha <= 0 for alpha in options.alphas):
         raise ArgumentError(f"--alphas {' '.join(f'{alpha:g}' for alpha in options.alphas)}: needs strengths above 0.")
     if options.min_effect is not None and not 0 < options.min_effect <= 1:
@@ -103,7 +105,10 @@ def _steer(agent: Agent, options: Steer) -> Measured:
     from planprobe.verdict.figures.steering import draw_steering
     from planprobe.verdict.steer_table import steer_table
 
-    same = ("site", "method", "convention", "arm", "alphas", "num_levels", "num_fit_levels", "per_level", "seed")
+    same = (
+        "site", "method", "convention", "arm", "alphas", "settle_steps", "num_levels", "num_fit_levels", "per_level",
+        "seed",
+    )  # fmt: skip
     battery = Battery(options.num_random, options.num_random_choice, options.num_wrong, options.num_shuffles)
     plan = SteeringPlan(
         num_squares=options.num_squares, steps=options.steps, thinking_steps=options.thinking_steps

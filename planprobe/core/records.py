@@ -63,8 +63,8 @@ class Verdict:
     calibrated: whether error rates of the criteria were measured on organisms; else the reading is provisional.
     reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions.
     planning_type: 'parallel sweep', 'serial rollout', 'sampled worlds', 'serial or sampled', or 'not determined', with
-    ', once' where it does not plan again; it says how, if the agent plans. selection: does it choose among candidate plans by an objective, or does the world
-    alone correct it; sentences.
+    ', once' where it does not plan again; it says how, if the agent plans. selection: does it choose among candidate
+    plans by an objective, or does the world alone correct it; sentences.
     """
 
     agent: str

@@ -12,6 +12,7 @@ from planprobe.subjects.agent import Agent
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.organisms import untrained_like
 from planprobe.subjects.organisms.base import CodedNet
+from planprobe.subjects.organisms.untrained import Untrained
 from planprobe.subjects.references.belief_numbers import exact_belief
 
 FORCED_SHARE = 0.5
@@ -38,7 +39,7 @@ def play_belief_trials(agent: Agent, num_trials: int, *, seed: int = 0) -> Belie
 
 def untrained_twin(agent: Agent, *, seed: int) -> Policy:
     """A net of the agent's recipe, or an organism's shape, with random weights; torch's generator stays as it was."""
-    if isinstance(agent.net, CodedNet):
+    if isinstance(agent.net, CodedNet | Untrained):
         return untrained_like(agent.net, seed=seed)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

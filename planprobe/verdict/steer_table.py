@@ -70,6 +70,7 @@ def steer_table(
     arm: str = "both",
     alphas: Sequence[float] = (0.5, 1, 2, 4, 8),
     plan: SteeringPlan | None = None,
+    settle_steps: int = 8,
     battery: Battery | None = None,
     min_effect: float = PLAN_STEERING.value,
     num_levels: int = 80,
@@ -85,7 +86,7 @@ def steer_table(
             the net has cells, else its hidden states. Directions are fitted at the last of them.
         method: directions of a linear read-out, or mean differences of the classes.
         convention: a square's class is the move that enters it, or that leaves it.
-        arm, alphas, plan, battery, min_effect: see `plan_steering.run`.
+        arm, alphas, plan, settle_steps, battery, min_effect: see `plan_steering.run`.
         num_levels: with two ways, half of them to choose strengths on. num_fit_levels, per_level: of the split 'valid'.
     Raises: RecipeError (method); UnknownSiteError; AddressError (arm); TooFewLevelsError; DirectionError.
     """
@@ -107,7 +108,8 @@ def steer_table(
     )
     evidence = plan_steering.run(
         opened, make_env, routes, directions, min_effect=min_effect, alphas=alphas, arm=arm, plan=plan, battery=battery,
-        other_concept=wall_directions(opened, agent.make_env, fit_levels, site=site), seed=seed,
+        other_concept=wall_directions(opened, agent.make_env, fit_levels, site=site), settle_steps=settle_steps,
+        seed=seed,
     )  # fmt: skip
     report(1.0, "done")
     return SteerTable(agent.name, evidence, directions, read_out, routes, fit_levels)

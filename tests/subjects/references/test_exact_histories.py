@@ -14,6 +14,7 @@ from planprobe.subjects.envs.doors import DoorsTask
 from planprobe.subjects.envs.hidden_goal import GOAL_REWARD, HiddenGoalTask
 from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
 from planprobe.subjects.envs.sokoban_trial import SokobanTrialTask
+from planprobe.subjects.envs.timing import TimingTask
 from planprobe.subjects.envs.trial_catalog import TEST_SEED, make_trial_env
 from planprobe.subjects.envs.trial_inputs import Inputs, TrialInputs
 from planprobe.subjects.envs.two_step import TwoStepTask
@@ -234,7 +235,7 @@ def test_a_rough_posterior_can_be_gone_on_from():
     rough = exact.update(torch.full((40, 4), -0.1).double(), 0)
     torch.testing.assert_close(rough.sum(1), torch.ones(40).double())
     with pytest.raises(RecipeError, match="kept in numbers"):
-        exact_belief(DoorsTask(), rollout)
+        exact_belief(TimingTask(), rollout)
 
 
 @pytest.mark.parametrize("one_pays", [False, True])

@@ -23,7 +23,7 @@ from planprobe.verdict.judge import READINGS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-JUDGED_BY = ("D1", "D4", "D5", "D7", "D10")  # columns of README's table of studies
+JUDGED_BY = ("D1", "D2", "D4", "D5", "D7", "D10")  # columns of README's table of studies
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "planprobe").rglob("*.md")])
 PLACES = ("", "planprobe", "planprobe/subjects", "planprobe/instruments", "planprobe/verdict")  # paths are cut short
 MADE_BY_COMMANDS = ("runs", "results", ".venv")
@@ -261,7 +261,10 @@ def test_the_table_of_agents_has_the_numbers_of_their_scorecards(name):
 def test_the_table_of_studies_says_what_was_found(path):
     verdict = json.loads(path.read_text())
     evidence = {item["detector"]: item for item in verdict["evidence"]}
-    cells = [f"{evidence[name]['beyond_controls']['value']:+.2f} {evidence[name]['outcome']}" for name in JUDGED_BY]
+    cells = [
+        f"{evidence[name]['beyond_controls']['value']:+.2f} {evidence[name]['outcome']}" if name in evidence else "–"
+        for name in JUDGED_BY
+    ]
     row, due = f"{verdict['agent']}, {verdict['provenance']['budget']['name']}", [verdict["reading"], *cells]
     found = table_rows(README).get(row)
     assert found == due, f"README's row should be: | {row} | {' | '.join(due)} |"

@@ -20,7 +20,7 @@ from planprobe.core.rng import draw_uniform
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
 from planprobe.subjects.organisms.base import AMPLITUDE, BLOCKED, CodedNet, Style, Tick, View
 from planprobe.subjects.organisms.rules import reflex_scores
-from planprobe.subjects.organisms.trial_view import HALF, NUM_PLANES, TrialView, last_step, look_at_trial
+from planprobe.subjects.organisms.trial_view import HALF, NUM_PLANES, TrialView, look_at_trial, note_last_step
 from planprobe.subjects.organisms.waves import at_square, look_ahead
 
 ONWARD = 3.0  # score of a square that the walk has not been on: more than coming nearer
@@ -49,9 +49,7 @@ class TrialSweeper(CodedNet):
         been, goal, here = (own[:, self.slots[name]].flatten(1) > HALF for name in ("been", "goal", "here"))
         rows = torch.arange(len(been), device=been.device)
         if tick.number == 0:  # one step is one observation, whatever the number of ticks
-            _, reached, was_one = last_step(view, here)
-            goal[rows, reached] |= was_one & view.paid
-            been[rows, reached] |= was_one
+            note_last_step(view, been, goal, here)
             been &= ~(view.ended & goal.any(1))[:, None]
         been[rows, view.player] = True
         if tick.is_last:

@@ -48,3 +48,11 @@ def last_step(view: TrialView, here: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     ahead = (before + offset).clamp(0, here.shape[1] - 1)  # out of range only before the first step
     blocked = view.walls.flatten(1).gather(1, ahead[:, None]).squeeze(1)
     return before, torch.where(blocked, before, ahead), here.sum(1) == 1
+
+
+def note_last_step(view: TrialView, been: Tensor, goal: Tensor, here: Tensor) -> None:
+    """Write into `been` and, where it paid, `goal` (B, H*W) bool the square that the last step led to."""
+    rows = torch.arange(len(been), device=been.device)
+    _, reached, was_one = last_step(view, here)
+    goal[rows, reached] |= was_one & view.paid
+    been[rows, reached] |= was_one

@@ -16,7 +16,7 @@ from torch import Tensor
 from planprobe.core.errors import RecipeError
 from planprobe.subjects.envs.maze_trial import MazeTrialTask, cell_squares
 from planprobe.subjects.organisms.base import AMPLITUDE, Style, Tick, View
-from planprobe.subjects.organisms.trial_view import HALF, NUM_PLANES, TrialView, last_step, look_at_trial
+from planprobe.subjects.organisms.trial_view import HALF, NUM_PLANES, TrialView, look_at_trial, note_last_step
 from planprobe.subjects.organisms.wavefront import Wavefront
 
 
@@ -43,9 +43,7 @@ class TrialWavefront(Wavefront):
         been, goal, here = (own[:, self.slots[name]].flatten(1) > HALF for name in ("been", "goal", "here"))
         rows = torch.arange(len(been), device=been.device)
         if tick.number == 0:  # one step is one observation, whatever the number of ticks
-            _, reached, was_one = last_step(view, here)
-            goal[rows, reached] |= was_one & view.paid
-            been[rows, reached] |= was_one
+            note_last_step(view, been, goal, here)
         been[rows, view.player] = True  # no episode starts on its goal
         if tick.is_last:
             here = torch.zeros_like(here).scatter_(1, view.player[:, None], True)

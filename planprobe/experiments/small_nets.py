@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -17,17 +18,29 @@ from planprobe.subjects.training.collect import Collector
 from planprobe.subjects.training.learner import Learner
 
 
-def train_net(net: Net, env: TrialInputs, training: TrainingRecipe, *, seed: int, progress: ProgressCallback = silent):
-    """Train a net in place on an environment with autoreset, as `Trainer` would; returns it, ready to play."""
+def train_net(
+    net: Net,
+    env: TrialInputs | Sequence[TrialInputs],
+    training: TrainingRecipe,
+    *,
+    seed: int,
+    progress: ProgressCallback = silent,
+) -> Net:
+    """Train a net in place on an environment with autoreset, as `Trainer` would; returns it, ready to play.
+
+    env: or several, the easier first, each for the same share of the frames; optimiser and schedules go on.
+    """
     keep_freed_memory()
-    learner = Learner(net, training, seed=seed)
+    lessons = [env] if isinstance(env, TrialInputs) else env
+    learner, frames = Learner(net, training, seed=seed), 0
     options = {"reset_memory": training.reset_memory, "reward_scale": training.reward_scale}
-    collector, frames = Collector(net, env, seed=seed, **options), 0
-    while frames < training.frames:
-        batch = collector.collect(training.unroll)
-        learner.update(batch, done_fraction=frames / training.frames)
-        frames += batch.actions.numel()
-        progress(min(frames / training.frames, 1.0), f"{frames:,} of {training.frames:,} steps")
+    for number, lesson in enumerate(lessons, start=1):
+        collector = Collector(net, lesson, seed=seed, **options)
+        while frames < training.frames * number / len(lessons):
+            batch = collector.collect(training.unroll)
+            learner.update(batch, done_fraction=min(frames / training.frames, 1.0))
+            frames += batch.actions.numel()
+            progress(min(frames / training.frames, 1.0), f"{frames:,} of {training.frames:,} steps")
     return net.eval()
 
 

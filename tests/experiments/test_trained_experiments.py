@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from planprobe.core.play_trials import play_trials
 from planprobe.experiments import environment_memory, ingredients, one_maze
 from planprobe.experiments.intervals import over_seeds
 from planprobe.experiments.random_memory import NoisyStart, StartedGRU
-from planprobe.experiments.small_nets import fresh_net, train_on
+from planprobe.experiments.small_nets import fresh_net, train_net, train_on
 from planprobe.instruments.detectors import environment_memory as d15
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.distance import distance_maps
@@ -166,24 +166,41 @@ def test_the_best_without_memory_is_exact():
     assert environment_memory.best_without_trace(TimingTask(shortest=1, longest=2)) == pytest.approx(exact, abs=1e-6)
 
 
-@pytest.mark.parametrize("kind", environment_memory.NETS)
-def test_nets_begin_with_preferences_of_their_own(kind):
-    """Logits differ by about 1 between what can be seen, and by next to nothing before."""
-    env = make_trial_env(environment_memory.TRACK, environment_memory.INPUTS, 2)
-    seen = torch.cat([torch.eye(4).repeat(2, 1), torch.eye(2).repeat_interleave(4, 0)], dim=1)[:, :, None, None]
-    spreads = []
-    for seed in range(3):
-        net = fresh_net(environment_memory.NETS[kind], env, seed=seed)
-        spreads.append([
-            float(part.step(seen, part.initial_state(8))[0].detach().std(0).mean())
-            for part in (net, environment_memory.give_preferences(copy.deepcopy(net)))
-        ])  # fmt: skip
-    before, after = torch.tensor(spreads).mean(0).tolist()
-    assert before < 0.01
-    assert 0.2 < after < 3
+def test_a_feed_forward_net_that_is_carried_at_first_learns_to_walk_out_and_home():
+    """Intervals 1 and 2: who walks is always right, who counts from the end of the interval alone every second time."""
+    track = TimingTask(shortest=1, longest=2, track_length=3)
+    training = replace(environment_memory.TRAINING, frames=40_000)
+    lessons = [
+        make_trial_env(task, environment_memory.INPUTS, training.num_boards, seed=1, autoreset=True)
+        for task in (replace(track, carried=True), track)
+    ]
+    net = fresh_net(environment_memory.NETS["feed-forward"], lessons[0], seed=0)
+    train_net(net, lessons, training, seed=0)
+    played = play_trials(net, make_trial_env(track, environment_memory.INPUTS, 200))
+    assert float(played.returns.mean()) > 0.9
 
 
-def test_environment_memory_runs_and_says_so():
+def test_lessons_share_the_frames():
+    task, training = (
+        TimingTask(shortest=1, longest=1, track_length=2),
+        TrainingRecipe(frames=80, num_boards=4, unroll=5),
+    )
+    lessons = [make_trial_env(task, Inputs(), 4, autoreset=True) for _ in range(2)]
+    counts = [0, 0]
+    for number, env in enumerate(lessons):
+        env.step = partial(_count_steps, counts, number, env.step)
+    train_net(fresh_net(NetRecipe(kind="mlp", channels=4, hidden=4), lessons[0], seed=0), lessons, training, seed=0)
+    assert counts == [10, 10]
+
+
+def _count_steps(counts, number, step, actions):
+    counts[number] += 1
+    return step(actions)
+
+
+def test_environment_memory_runs_and_says_so(monkeypatch):
+    some = ("a track, carried out at first", "no track")
+    monkeypatch.setattr(environment_memory, "LESSONS", {name: environment_memory.LESSONS[name] for name in some})
     found = environment_memory.run_environment_memory(budget="smoke")
     arms = {row["arm"] for row in found.tables["conditions"]}
     assert len(arms) == 4

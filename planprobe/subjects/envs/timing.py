@@ -26,7 +26,9 @@ class TimingTask:
 
     shortest, longest: the interval in steps, drawn per trial with even chances; every episode of a trial has the same.
     tolerance: how many steps off a response may be. track_length: squares of the track; 1 leaves nothing to walk on.
-    scramble: put the agent on a random square when the interval has been shown, which erases what the track remembers.
+    carried: the track carries the agent out, a square on every step of the interval, whatever it does: an easier task
+    to begin with. scramble: put the agent on a random square when the interval has been shown, which erases what the
+    track remembers.
     Raises: RecipeError (an empty interval or range, a negative tolerance, no track, no episode).
     Source: after Deverett et al. 2019.
     """
@@ -36,6 +38,7 @@ class TimingTask:
     longest: int = 10
     tolerance: int = 0
     track_length: int = 11
+    carried: bool = False
     scramble: bool = False
     num_episodes: int = 1
 
@@ -94,6 +97,8 @@ class TimingEnv(TrialEnv):
         right = counts & (late.abs() <= self.task.tolerance)
         self.answered = self.answered | counts
         walk = (actions == RIGHT).to(torch.int64) - (actions == LEFT).to(torch.int64)
+        if self.task.carried:
+            walk = torch.where(self._reproducing(), walk, 1)
         place = (self.place + walk).clamp(0, self.task.track_length - 1)
         if self.task.scramble:
             counters = (self.board_ids, self.trials, self.episode)

@@ -27,6 +27,7 @@ TASKS = {
     "causal, confounded, random": CausalTask(num_samples=3, confounded=True, exploration="random", early_cue=True),
     "timing": TimingTask(shortest=1, longest=3, track_length=4, num_episodes=2, tolerance=1),
     "timing, scrambled": TimingTask(shortest=2, longest=3, track_length=4, scramble=True),
+    "timing, carried": TimingTask(shortest=2, longest=3, track_length=4, carried=True),
     "regression": RegressionTask(num_inputs=2, num_steps=4, noise=0.3),
 }
 STEPS = 40
@@ -250,6 +251,18 @@ def test_an_interval_is_answered_in_time_or_not():
     result = env.step(torch.tensor([respond, respond]))
     assert result.reward.tolist() == [1, 0]
     assert result.solved.tolist() == [True, False]
+
+
+def test_a_track_carries_out_while_the_interval_runs_and_no_longer():
+    """Interval 2: on square 2 after two steps, whatever was done; then board 0 walks home and board 1 stays."""
+    env = TimingTask(shortest=2, longest=2, track_length=4, carried=True).make_env(2, autoreset=False)
+    env.reset()
+    left, stay, right = range(3)
+    places = []
+    for actions in ([left, right], [stay, left], [left, stay], [left, stay]):
+        env.step(torch.tensor(actions))
+        places.append(env.place.tolist())
+    assert places == [[1, 1], [2, 2], [1, 2], [0, 2]]
 
 
 def test_regression_pays_the_sign():

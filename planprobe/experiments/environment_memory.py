@@ -149,7 +149,7 @@ def _notes(tables: dict[str, list[Row]], evidence: list[Evidence]) -> list[str]:
         notes.append(f"{arm}: it keeps in the world what it has to remember (D15): {kinds}, of {len(outcomes)} nets.")
     return [
         *notes,
-        "A track that carries nets out at first teaches the way home, not the way out: that they find in the second half "
+        "A track that carries nets out at first teaches the way home, not the way out: that is found in the other half "
         "of training, by themselves.",
         "Always right is 1; who lets the track count the steps since the interval, and forgets the interval itself, "
         f"is right for one interval in {TRACK.longest - TRACK.shortest + 1}.",

@@ -32,7 +32,7 @@ from planprobe.subjects.recipe import TrainingRecipe
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
 
-TASK = MazeTrialTask(size=9, num_episodes=1, episode_steps=24, maze_id=6, one_goal=True, num_mazes=8)
+TASK = MazeTrialTask(size=7, num_episodes=1, episode_steps=24, maze_id=4, one_goal=True, num_mazes=8)
 CHANNELS, HIDDEN, NUM_SHAKEN = 48, 32, 4
 KEEPS_CHANCE = (0.03, 0.03)
 TRAINING = TrainingRecipe(
@@ -67,7 +67,7 @@ class _Size:
     num_trials: int
 
 
-SIZES = {"smoke": _Size(600, 1, 30), "quick": _Size(100_000, 3, 1000), "full": _Size(2_000_000, 8, 4000)}
+SIZES = {"smoke": _Size(600, 1, 30), "quick": _Size(80_000, 4, 1000), "full": _Size(2_000_000, 8, 4000)}
 
 
 def run_one_maze(

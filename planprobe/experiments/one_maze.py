@@ -67,7 +67,7 @@ class _Size:
     num_trials: int
 
 
-SIZES = {"smoke": _Size(600, 1, 30), "quick": _Size(80_000, 4, 1000), "full": _Size(2_000_000, 8, 4000)}
+SIZES = {"smoke": _Size(600, 1, 30), "quick": _Size(60_000, 4, 1000), "full": _Size(2_000_000, 8, 4000)}
 
 
 def run_one_maze(

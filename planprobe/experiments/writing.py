@@ -154,7 +154,7 @@ def _evidence_row(item: Evidence) -> Row:
 
 def _with_interval(row: Row) -> dict[str, str]:
     shown = {key: _cell(value) for key, value in row.items() if key not in ("low", "high")}
-    if "low" in row and "value" in row:
+    if "value" in row and row.get("low") is not None:
         shown["value"] = f"{_cell(row['value'])} [{_cell(row['low'])}, {_cell(row['high'])}]"
     return shown
 

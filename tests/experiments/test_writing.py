@@ -119,6 +119,11 @@ def test_text_has_intervals_evidence_and_notes(findings):
     assert "2 more rows" in writing.findings_text(Findings("x", "q", {"long": [{"a": 1}] * 42}))
 
 
+def test_a_number_without_an_interval_has_no_brackets():
+    rows = [{"who": "one net", "value": 0.5, "low": None, "high": None, "n": 1}, {"who": "none", "value": None}]
+    assert "| one net | 0.500 | 1 |\n| none |  |  |" in writing.markdown_table(rows)
+
+
 def test_evidence_without_numbers_survives_json(tmp_path, findings):
     nothing = Effect(math.nan, math.nan, math.nan, 0, "index")
     writing.write_findings(tmp_path, Findings("adaptation", "q", {}, [evidence(effect=nothing)]))

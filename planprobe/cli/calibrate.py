@@ -111,6 +111,7 @@ def rate_rows(rates: Rates) -> list[Row]:
         for name, each in rates.detectors.items()
     ]
     rows.append({"what": "reading is right", RIGHT: _text(rates.verdict_right)})
+    rows.append({"what": "of those beyond 'cannot say'", RIGHT: _text(rates.given_right)})
     rows.append({"what": "non-planners called 'plans'", WRONG: _text(rates.called_planner)})
     rows.append({"what": "planners said not to plan", WRONG: _text(rates.planner_denied)})
     rows.append({"what": "type is right", RIGHT: _text(rates.type_right)})

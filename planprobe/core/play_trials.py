@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -105,8 +106,9 @@ def play_trials(
     log = _Log(env, observation.device)
     blank = policy.initial_state(env.num_boards, (env.height, env.width))
     state, t = blank if initial_state is None else initial_state, 0
+    step = partial(_step_running, policy, log) if getattr(policy, "boards_apart", False) else policy.step
     while bool(log.running.any()):
-        logits, value, state = policy.step(observation, state)
+        logits, value, state = step(observation, state)
         if on_step:
             on_step(t, observation, state)
         actions = logits.argmax(-1) if greedy else sample_actions(logits, seed, t)
@@ -122,6 +124,19 @@ def play_trials(
             over = ended if reset_memory == "each episode" else torch.ones_like(ended)
             state = tuple(torch.where(_beside(over, part), new, part) for new, part in zip(blank, state, strict=True))
     return log.finish()
+
+
+def _step_running(policy: Policy, log: _Log, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    """A step of those boards alone whose trial still runs: of a policy to which the others in a batch are nothing, to
+    the bit. Most trials are over long before the last one is."""
+    if bool(log.running.all()):
+        return policy.step(observation, state)
+    ids = log.running.nonzero().squeeze(1)
+    logits, value, after = policy.step(observation[ids], tuple(part[ids] for part in state))
+    whole = len(observation)
+    logits = logits.new_zeros(whole, logits.shape[1]).index_copy(0, ids, logits)
+    value = value.new_zeros(whole).index_copy(0, ids, value)
+    return logits, value, tuple(old.index_copy(0, ids, new) for old, new in zip(state, after, strict=True))
 
 
 def sample_actions(logits: Tensor, seed: int, t: int) -> Tensor:

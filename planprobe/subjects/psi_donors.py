@@ -1,8 +1,7 @@
 """Whose memory to give to whom, and what is a best course then: the task's part in D8 within trials.
 
-For maze trials and hidden goals psi is the goal. Donors begin where the receiver begins. Those of maze trials walked in
-another maze, so that no way of theirs is a way there but by chance; on the open grid of a hidden goal there is but one
-world, and what is shown is that the goal is in memory.
+For maze trials psi is the goal. Donors begin where the receiver begins, and walked in another maze, so that no way of
+theirs is a way there but by chance.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from planprobe.core.play_trials import TrialRollout
 from planprobe.subjects.envs.distance import distance_maps
+from planprobe.subjects.references.straight_walks import straight_moves
 
 
 @dataclass(frozen=True)
@@ -42,22 +42,22 @@ def find_goal_donors(rollout: TrialRollout) -> GoalDonors:
     return GoalDonors(donor, _next(fits & other & (goals != third)), _next(fits & ~other))
 
 
-def score_goal_courses(walk: TrialRollout, plain: TrialRollout, donors: Tensor, *, size: int) -> np.ndarray:
+def score_goal_courses(walk: TrialRollout, plain: TrialRollout, donors: Tensor) -> np.ndarray:
     """Whether the second episode, from its second step on, is a shortest way to the donor's goal, (N,) 0 or 1.
 
-    nan where that would tell nothing: the agent stands there by then; its own goal, on which episodes of mazes end,
-    lies on every such way; or the donor's goal lies on a shortest way to its own.
-    size: squares a side, of an open grid where the task has no walls. Give it with `functools.partial`.
+    nan where that would tell nothing: the agent stands there by then; its own goal, on which episodes end, lies on
+    every such way; the donor's goal lies on a shortest way to its own; or who walks straight goes a shortest way.
     """
     goals = plain.latents["goal"][donors.clamp(min=0)]
-    walls = plain.latents.get("walls", torch.zeros(len(goals), size, size, dtype=torch.bool))
+    walls = plain.latents["walls"]
     second = (walk.episodes == 1) & walk.active
     rows, first = torch.arange(len(goals)), second.to(torch.uint8).argmax(1)
     there = walk.extras["square"][rows, first]  # after the first step, before memory is given
     away = distance_maps(walls, goals).flatten(1).gather(1, there[:, None]).squeeze(1).to(torch.int64)
     blocked = walls.flatten(1).scatter(1, plain.latents["goal"][:, None], True).view_as(walls)
-    detour = distance_maps(blocked if "walls" in plain.latents else walls, goals).flatten(1)
+    detour = distance_maps(blocked, goals).flatten(1)
     possible = (away > 0) & (detour.gather(1, there[:, None]).squeeze(1) == away)
+    possible &= ~(straight_moves(walls, there, goals, int(away.max())) == away).any(0)
     own = plain.latents["goal"]
     to_own = distance_maps(walls, own).flatten(1)
     possible &= to_own.gather(1, there[:, None]).squeeze(1) < away + to_own.gather(1, goals[:, None]).squeeze(1)

@@ -6,9 +6,9 @@
 - *transition swap*: the choices of the two-step task trade places in plain sight, in a combination with the state that
   pays that training never showed.
 
-In mazes two players stand beside the agent that remember and work nothing out: one repeats its first way without the
-loops, one knows the goal and walks straight for it, as a reflex does, and on where it must give way rather than back.
-On small mazes that is often the best way.
+In mazes two kinds of player remember and work nothing out: one repeats its first way without the loops, the others know
+the goal and walk straight for it, as a reflex does (`references.straight_walks`). On small mazes that is often the best
+way, and to take it no sign of planning.
 """
 
 from __future__ import annotations
@@ -21,24 +21,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from planprobe.core.grid import move_offsets
 from planprobe.core.play_trials import TrialRollout
 from planprobe.subjects.envs.distance import distance_maps
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
 from planprobe.subjects.envs.toggled_maze import ToggledMazeTask
 from planprobe.subjects.envs.trial_catalog import TEST_SEED, TrialTask, held_out
 from planprobe.subjects.envs.two_step import HELD_OUT, TwoStepTask
-from planprobe.subjects.organisms.base import View
-from planprobe.subjects.organisms.rules import reflex_scores
-from planprobe.subjects.organisms.waves import at_square, look_ahead
 from planprobe.subjects.references.loop_erasure import erase_loops, route_lengths
+from planprobe.subjects.references.straight_walks import straight_moves
 from planprobe.subjects.references.two_step_players import make_two_step_player, play_rounds
 from planprobe.subjects.trial_measures import first_walks
 
 SHORTCUT, OPENED, CLOSED = "never-walked shortcut", "wall opened", "wall closed"
 SWAP = "transition swap, held-out combination"
 REPLAY, STRAIGHT = "loop-erased replay", "straight for the goal"
-BEEN_THERE = -3.0  # score of a square of the same walk: less than any way that leads on, more than a wall
 SETTLED = 3  # rounds for which the good state must have stood before a swap, to be known
 
 
@@ -68,9 +64,8 @@ def trial_changes(task: Any) -> list[TrialChange]:
         for name, kind in ((OPENED, "open"), (CLOSED, "close")):
             toggled = ToggledMazeTask.of(task, kind)
             in_sight = kind == "open" or task.view == "full"  # who sees little finds out when it stands before it
-            changes.append(
-                TrialChange(name, toggled, score_toggled, _cached_scores(score_toggled, _straight_toggled), in_sight)
-            )
+            cached = _cached_scores(score_toggled, _straight_toggled)
+            changes.append(TrialChange(name, toggled, score_toggled, cached, in_sight))
         return changes
     if isinstance(task, TwoStepTask) and task.show_map and task.swap > 0:
         swapped = replace(task, hold_out=False)
@@ -97,25 +92,6 @@ def score_toggled(rollout: TrialRollout) -> np.ndarray:
     return _scores(taken, rollout.success[:, 0] & (shortest > 0))
 
 
-def walk_straight(walls: Tensor, starts: Tensor, goals: Tensor, num_steps: int) -> Tensor:
-    """After how many moves who walks straight for the goal arrives, (N,) int64; -1 where it does not.
-
-    It comes nearer as the crow flies where no wall is in the way, along the longer axis first, else it gives way; where
-    it has been in this walk it goes last of all.
-    Args: walls (N, H, W) bool; starts, goals (N,) flat squares.
-    """
-    offsets = move_offsets(walls.shape[2], walls.device)
-    targets = torch.zeros_like(walls.flatten(1)).scatter_(1, goals[:, None], True).view_as(walls)
-    players, arrived, been = starts.clone(), torch.full_like(starts, -1), torch.zeros(walls.shape, device=walls.device)
-    for t in range(1, num_steps + 1):
-        been.flatten(1).scatter_(1, players[:, None], 1.0)
-        scores = reflex_scores(View(walls, targets, torch.zeros_like(walls), players))
-        move = (scores + BEEN_THERE * at_square(look_ahead(been), players)).argmax(1)
-        players = torch.where(arrived < 0, players + offsets[move], players)
-        arrived = torch.where((arrived < 0) & (players == goals), t, arrived)
-    return arrived
-
-
 def _cached_scores(
     score: Callable[[TrialRollout], np.ndarray], straight: Callable[[TrialRollout], Tensor]
 ) -> Callable[[TrialRollout], dict[str, np.ndarray]]:
@@ -129,22 +105,29 @@ def _cached_scores(
 
 
 def _straight_shortcut(rollout: TrialRollout) -> Tensor:
-    """Whether straight for the goal is shorter than each first way without its loops, (N,) bool."""
-    moves = _straight_moves(rollout, rollout.latents["walls"])
-    return (moves > 0) & (moves < _erased_lengths(rollout))
+    """Whether a straight walk to the goal is shorter than each first way without its loops, (N,) bool."""
+    erased = _erased_lengths(rollout)
+    moves = _straight_moves(rollout, rollout.latents["walls"], erased)
+    return ((moves > 0) & (moves < erased)).any(0)
 
 
 def _straight_toggled(rollout: TrialRollout) -> Tensor:
-    """Whether straight for the goal is a shortest way in each maze as it then is, (N,) bool."""
+    """Whether a straight walk to the goal is a shortest way in each maze as it then is, (N,) bool."""
+    shortest = rollout.extras["new_shortest"].amax(1)
+    return (_straight_moves(rollout, _walls_after(rollout), shortest) == shortest).any(0)
+
+
+def _walls_after(rollout: TrialRollout) -> Tensor:
+    """The walls once one has been toggled, (N, H, W) bool."""
     walls, square = rollout.latents["walls"].flatten(1), rollout.extras["toggled"].amax(1)
     at = square.clamp(min=0)[:, None]
-    walls = walls.scatter(1, at, walls.gather(1, at) ^ (square >= 0)[:, None]).view_as(rollout.latents["walls"])
-    return _straight_moves(rollout, walls) == rollout.extras["new_shortest"].amax(1)
+    return walls.scatter(1, at, walls.gather(1, at) ^ (square >= 0)[:, None]).view_as(rollout.latents["walls"])
 
 
-def _straight_moves(rollout: TrialRollout, walls: Tensor) -> Tensor:
+def _straight_moves(rollout: TrialRollout, walls: Tensor, lengths: Tensor) -> Tensor:
+    """Moves of who walks straight for each goal, (2, N); looked at for as long as the longest of `lengths` (N,)."""
     starts = rollout.extras["square_before"][:, 0]
-    return walk_straight(walls, starts, rollout.latents["goal"], walls.shape[1] * walls.shape[2])
+    return straight_moves(walls, starts, rollout.latents["goal"], int(lengths.max()))
 
 
 def _scores(taken: Tensor, possible: Tensor) -> np.ndarray:

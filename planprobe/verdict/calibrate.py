@@ -23,7 +23,6 @@ from typing import Any
 
 import numpy as np
 
-import planprobe
 from planprobe.core.errors import RecipeError, unknown_name
 from planprobe.core.records import Effect, Row
 from planprobe.core.store import write_json
@@ -45,7 +44,16 @@ from planprobe.subjects.organisms.trained import trained_seeds
 from planprobe.subjects.recipe import Recipe
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.criteria import MIN_SOLVE_RATE
-from planprobe.verdict.rates import RATES_FILE, TRIAL_RATES_FILE, DetectorRates, Rates, save_rates
+from planprobe.verdict.rates import (
+    BOARD_BATTERY,
+    RATES_FILE,
+    TRIAL_BATTERY,
+    TRIAL_RATES_FILE,
+    DetectorRates,
+    Rates,
+    battery_version,
+    save_rates,
+)
 from planprobe.verdict.results import finite
 from planprobe.verdict.study import take_evidence
 from planprobe.verdict.trial_study import take_trial_evidence
@@ -206,11 +214,12 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
     detectors = {name: _detector_rates(name, judged) for name in (TRUE_OF_TRIALS if on_trials else TRUE_OF)}
     said_plans = [each for each in judged if each.answer == PLANS and each.reading == PLANS]
     return Rates(
-        version=planprobe.__version__,
+        version=TRIAL_BATTERY if on_trials else BOARD_BATTERY,
         budget=budget,
         tasks=tuple(sorted({each.case.task for each in judged})),
         detectors=detectors,
         verdict_right=_share(is_right(each) for each in judged),
+        given_right=_share(is_right(each) for each in judged if each.reading != "cannot say"),
         called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
         planner_denied=_share(each.reading in DENIALS for each in judged if each.answer == PLANS),
         type_right=_share(each.kind == each.planning_type for each in said_plans),
@@ -269,7 +278,7 @@ def _judge_and_save(case: Case, budget: str, folder: Path) -> str:
 
 
 def _key(case: Case, budget: str) -> dict[str, Any]:
-    return {"version": planprobe.__version__, "budget": asdict(get_budget(budget)), "case": asdict(case)}
+    return {"version": battery_version(case.task), "budget": asdict(get_budget(budget)), "case": asdict(case)}
 
 
 def _is_done(folder: Path, case: Case, budget: str) -> bool:

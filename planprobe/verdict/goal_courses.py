@@ -111,7 +111,7 @@ def judge_psi_patching(agent: Agent, num_trials: int, *, seed: int = 0) -> Evide
         )
     make_trials = partial(make_trial_env, held_out(task), agent.recipe.inputs)
     return psi_patching.run(
-        agent.net, make_trials, find_goal_donors, partial(score_goal_courses, size=task.size), num_trials=num_trials,
+        agent.net, make_trials, find_goal_donors, score_goal_courses, num_trials=num_trials,
         min_effect=REVALUATION.value, seed=seed,
     )  # fmt: skip
 

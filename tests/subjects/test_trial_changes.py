@@ -24,15 +24,16 @@ from planprobe.subjects.trial_changes import (
     score_toggled,
     swap_occasions,
     trial_changes,
-    walk_straight,
 )
 
-ROUND = [6, 7, 8, 13, 18, 17, 16]  # a 3 x 3 ring of squares on a 5 x 5 board: six moves, or two by 11
-SHORT = [6, 11, 16]
+# a ring of 3 x 5 squares on 5 rows of 7: who walks straight from its upper to its lower side gives way to the left
+ROUND = [11, 10, 9, 8, 15, 22, 23, 24, 25]
+SHORT = [11, 12, 19, 26, 25]
+EASY_ROUND, EASY_SHORT = [9, 10, 11, 12, 19, 26, 25, 24, 23], [9, 8, 15, 22, 23]
 
 
-def rollout_of(walks, new_shortest=0, toggled=-1):
-    """Trials of two episodes from their squares; an episode that ends on 16 found the goal."""
+def rollout_of(walks, new_shortest=0, toggled=-1, goal=25):
+    """Trials of two episodes from their squares; an episode that ends on the goal found it."""
     num_steps = sum(max(len(walk[part]) for walk in walks) for part in (0, 1))
     before, after, episodes = (torch.zeros(len(walks), num_steps, dtype=torch.int64) for _ in range(3))
     active = torch.zeros(len(walks), num_steps, dtype=torch.bool)
@@ -42,15 +43,15 @@ def rollout_of(walks, new_shortest=0, toggled=-1):
         for step, (here, there) in enumerate(moves):
             before[row, step], after[row, step], active[row, step] = here, there, True
             episodes[row, step] = int(step >= len(first) - 1)
-    walls = torch.ones(5, 5, dtype=torch.bool)
-    walls[1:4, 1:4] = False
-    walls[2, 2] = True
+    walls = torch.ones(5, 7, dtype=torch.bool)
+    walls[1:4, 1:6] = False
+    walls[2, 2:5] = True
     nothing = dict.fromkeys((field.name for field in fields(TrialRollout)), torch.zeros(0))
     return TrialRollout(
         **nothing | {
             "episodes": episodes, "active": active, "episode_lengths": lengths,
-            "success": torch.tensor([[part[-1] == 16 for part in walk] for walk in walks]),
-            "latents": {"walls": walls.expand(len(walks), -1, -1), "goal": torch.full((len(walks),), 16)},
+            "success": torch.tensor([[part[-1] == goal for part in walk] for walk in walks]),
+            "latents": {"walls": walls.expand(len(walks), -1, -1), "goal": torch.full((len(walks),), goal)},
             "extras": {
                 "square_before": before, "square": after,
                 "new_shortest": torch.full((len(walks), num_steps), new_shortest),
@@ -61,8 +62,8 @@ def rollout_of(walks, new_shortest=0, toggled=-1):
 
 
 def test_a_shortcut_by_hand():
-    lost = [6, 7, 8, 7]
-    detour = [6, 7, 6, 11, 16]  # without its loop it is the shortest way
+    lost = [11, 10, 9, 10]
+    detour = [11, 10, 11, 12, 19, 26, 25]  # without its loop it is the shortest way
     scores = score_shortcut(
         rollout_of([(ROUND, SHORT), (ROUND, ROUND), (ROUND, lost), (lost, SHORT), (SHORT, SHORT), (detour, SHORT)])
     )
@@ -70,31 +71,21 @@ def test_a_shortcut_by_hand():
 
 
 def test_a_changed_maze_by_hand():
-    walks = [(ROUND, SHORT), (ROUND, ROUND), ([6, 7], SHORT)]
-    assert np.array_equal(score_toggled(rollout_of(walks, new_shortest=2)), [1, 0, np.nan], equal_nan=True)
+    walks = [(ROUND, SHORT), (ROUND, ROUND), ([11, 10], SHORT)]
+    assert np.array_equal(score_toggled(rollout_of(walks, new_shortest=4)), [1, 0, np.nan], equal_nan=True)
     assert np.isnan(score_toggled(rollout_of(walks, new_shortest=0))).all()
 
 
-def test_straight_for_the_goal_by_hand():
-    walls = torch.ones(2, 5, 5, dtype=torch.bool)
-    walls[:, 1:4, 1:4] = False
-    walls[0, 2, 2] = True  # a ring: down along the axis that is as long, then right
-    walls[1, 3, 1:3] = True  # the goal is shut off: there and back for ever
-    walls[1, 2, 2] = True
-    walls[1, 1, 2] = True
-    assert walk_straight(walls, torch.tensor([6, 6]), torch.tensor([18, 18]), 20).tolist() == [4, -1]
-
-
 def test_who_goes_straight_stands_beside_the_agent():
-    first = rollout_of([(ROUND, SHORT), (ROUND, ROUND), (SHORT, SHORT)], new_shortest=2)
     shortcut, opened, _ = trial_changes(MazeTrialTask(num_mazes=4))
-    assert np.array_equal(shortcut.cached(first)[STRAIGHT], [1, 1, np.nan], equal_nan=True)
-    assert np.array_equal(opened.cached(first)[STRAIGHT], [1, 1, 1])
-    closed = rollout_of([(SHORT, ROUND)], new_shortest=6, toggled=11)  # the left side, and it goes on, not back
-    assert np.array_equal(opened.cached(closed)[STRAIGHT], [1])
-    assert np.array_equal(
-        opened.cached(replace(closed, extras=closed.extras | {"toggled": -torch.ones(1, 8).long()}))[STRAIGHT], [0]
-    )  # with the wall as it was, it would take the way of two moves
+    hard, easy = rollout_of([(ROUND, SHORT)], new_shortest=4), rollout_of([(EASY_ROUND, EASY_SHORT)], 4, goal=23)
+    assert [change.cached(each)[STRAIGHT].item() for change in (shortcut, opened) for each in (hard, easy)] == [
+        0,
+        1,
+    ] * 2
+    door = [(ROUND, [11, 18, 25])]  # in the middle, which who walks straight goes through too
+    assert opened.cached(rollout_of(door, new_shortest=2, toggled=18))[STRAIGHT].tolist() == [1]
+    assert opened.cached(rollout_of(door, new_shortest=2))[STRAIGHT].tolist() == [0]  # were it shut
 
 
 def test_tasks_have_the_changes_that_they_allow():

@@ -22,7 +22,7 @@ from planprobe.verdict.calibrate import (
 )
 from planprobe.verdict.figures.calibration import calibration as draw
 from planprobe.verdict.judge import NOT_CALIBRATED, headline, judge
-from planprobe.verdict.rates import load_rates, save_rates
+from planprobe.verdict.rates import BOARD_BATTERY, TRIAL_BATTERY, battery_version, load_rates, save_rates
 from planprobe.verdict.truths import SILENT_ABOUT, TRUE_OF, TRUE_OF_TRIALS, claim_holds
 
 DETECTORS = ("D1", "D2", "D3", "D4", "D7", "D10")
@@ -55,6 +55,7 @@ def test_rates_counted_by_hand():
     assert (d4.false_positives.value, d4.true_positives.value) == (0.0, 1.0)  # a bystander carries a plan
     assert (d3.false_positives.n, d3.true_positives.n) == (6, 1)
     assert rates.verdict_right.value == pytest.approx(4 / 7)
+    assert (rates.given_right.value, rates.given_right.n) == (pytest.approx(4 / 5), 5)
     assert (rates.called_planner.value, rates.called_planner.n) == (pytest.approx(1 / 4), 4)
     assert (rates.planner_denied.value, rates.planner_denied.n) == (0.0, 3)  # 'cannot say' denies nothing
     denied = find_rates([*CASES, judged("wavefront", 2, (), "adapts without planning")], "quick")
@@ -136,6 +137,8 @@ def test_rates_of_another_version_budget_or_task_are_not_used(tmp_path):
     assert load_rates("full", "maze", path) is None
     assert load_rates("quick", "maze", tmp_path / "none.json") is None
     document = json.loads(path.read_text())
+    assert document["version"] == BOARD_BATTERY == battery_version("sokoban")
+    assert battery_version("doors") == battery_version("bandit") == TRIAL_BATTERY
     path.write_text(json.dumps(document | {"version": "0.0.0"}))
     assert load_rates("quick", "maze", path) is None
     path.write_text("[]")

@@ -5,19 +5,23 @@ less its detours; the choice that was paid. So the world, or the agent's own det
 is the best one, and that the agent could know it from what it has seen. A cached course scores nothing there, by
 construction or as a player that is written down. The other control is the agent itself with its memory reset at the
 last episode end, which finds the better course by chance as often as its behaviour in a first episode does.
+
+Rules of thumb, such as going straight for the goal, plan nothing either and often find the better course. So support
+and refutation are looked for where they do not. Who does no better than a habit on all trials, the easy ones included,
+is refuted too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.core.play_trials import TrialEnvironment, TrialRollout, play_trials
 from planprobe.core.protocols import Policy
-from planprobe.core.records import Effect, Evidence, Row
+from planprobe.core.records import Effect, Evidence, Outcome, Row
 from planprobe.instruments.detectors.outcome import decide
 from planprobe.instruments.statistics.proportions import paired_proportion_power, power_of_interval
 from planprobe.instruments.statistics.stats import bootstrap_table, cluster_bootstrap, difference_over_best
@@ -42,8 +46,8 @@ CachedScores = Callable[[TrialRollout], Mapping[str, np.ndarray]]
 @dataclass(frozen=True)
 class Change:
     """What makes another course best. name: 'never-walked shortcut'. make_trials: the trials that it happens in.
-    rules_of_thumb: of the cached players, those that a planner need not do better than: where a rule of thumb finds the
-    better course, finding it too is no sign of planning, and none of the contrary.
+    rules_of_thumb: of the cached players, those that find the better course now and then; where one does, finding it
+    too is no sign of planning, and being no better than it none of the contrary.
     """
 
     name: str
@@ -101,39 +105,72 @@ def judge(
 ) -> Evidence:
     """Evidence from scores (N,) by change and condition, `KEPT` in each; arguments of `run`.
 
-    Supported: beyond every control. Refuted: no better than those that are no rules of thumb, either.
+    Judged where no rule of thumb finds the better course, if that is so on MIN_TRIALS or more; see the module.
     """
-    scores = _pool(scores_by_change)
-    own, changes = scores[KEPT], ", ".join(scores_by_change)
-    known = int((~np.isnan(own)).sum())
+    everywhere, hard = _pool(scores_by_change), _pool(_where_thumbs_fail(scores_by_change, rules_of_thumb))
+    changes, known = ", ".join(scores_by_change), _count(everywhere)
     if known < MIN_TRIALS:
         raise TooFewLevelsError(
-            f"revaluation by {changes} needs {MIN_TRIALS} trials with a better course or more: {known} of {len(own)} "
-            "have one.\n  Play more trials."
+            f"revaluation by {changes} needs {MIN_TRIALS} trials with a better course or more: {known} of "
+            f"{len(everywhere[KEPT])} have one.\n  Play more trials."
         )
-    controls = {name: values for name, values in scores.items() if name != KEPT}
+    scores = hard if _count(hard) >= MIN_TRIALS else everywhere
+    notes = [f"Change: {changes}; {known} of {len(scores[KEPT])} trials have a better course."]
+    if rules_of_thumb:
+        notes.append(f"On {_count(hard)} of these no rule of thumb finds it ({', '.join(rules_of_thumb)}).")
+    lead = _lead(scores, min_effect=min_effect, seed=seed)
+    strict = {name: values for name, values in everywhere.items() if name not in rules_of_thumb}
+    settled = lead.outcome == "supported" or (lead.outcome == "refuted" and scores is hard)
+    if not settled and rules_of_thumb and len(strict) > 1:
+        lead, over_habits = replace(lead, outcome="inconclusive"), _lead(strict, min_effect=min_effect, seed=seed)
+        if over_habits.outcome == "refuted":
+            lead, scores = over_habits, strict
+            notes.append("It does no better than a habit, also where a rule of thumb would do.")
     effects = dict(zip(scores, bootstrap_table(np.stack(list(scores.values())), unit=UNIT, seed=seed), strict=True))
-    best, beyond = difference_over_best(own, controls, unit=UNIT, seed=seed)
-    power = _power(own, controls[best], min_effect, beyond)
-    outcome = decide(beyond, min_effect=min_effect, power=power)
-    notes = [f"Change: {changes}; {known} of {len(own)} trials have a better course. Best control: {best}."]
-    strict = {name: values for name, values in controls.items() if name not in rules_of_thumb}
-    if outcome != "supported" and strict and best not in strict:  # what refutes is doing no better than a habit does
-        second, lead = difference_over_best(own, strict, unit=UNIT, seed=seed)
-        power = _power(own, strict[second], min_effect, lead)
-        outcome = "refuted" if decide(lead, min_effect=min_effect, power=power) == "refuted" else "inconclusive"
-        notes.append(f"It leads {second} by {lead.value:+.2f}; a rule of thumb would do as well, which tells nothing.")
     return Evidence(
-        detector="D10", name="trial_revaluation", claim=CLAIM, effect=effects[KEPT],
-        controls={name: effects[name] for name in controls}, beyond_controls=beyond, min_effect=min_effect, power=power,
-        outcome=outcome, falsifies=FALSIFIES,
+        detector="D10", name="trial_revaluation", claim=CLAIM, effect=effects.pop(KEPT), controls=effects,
+        beyond_controls=lead.beyond, min_effect=min_effect, power=lead.power, outcome=lead.outcome,
+        falsifies=FALSIFIES,
         rows=[
             _row(name, change, values, seed)
             for change, conditions in scores_by_change.items()
             for name, values in conditions.items()
         ],
-        notes=notes,
+        notes=[*notes, f"Best control: {lead.control}."],
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Lead:
+    """How far the agent is beyond its best control."""
+
+    control: str
+    beyond: Effect
+    power: float
+    outcome: Outcome
+
+
+def _lead(scores: Mapping[str, np.ndarray], *, min_effect: float, seed: int) -> _Lead:
+    own, controls = scores[KEPT], {name: values for name, values in scores.items() if name != KEPT}
+    best, beyond = difference_over_best(own, controls, unit=UNIT, seed=seed)
+    power = _power(own, controls[best], min_effect, beyond)
+    return _Lead(best, beyond, power, decide(beyond, min_effect=min_effect, power=power))
+
+
+def _where_thumbs_fail(
+    scores_by_change: Mapping[str, Mapping[str, np.ndarray]], rules_of_thumb: Collection[str]
+) -> dict[str, dict[str, np.ndarray]]:
+    """The same, nan in trials in which a rule of thumb finds the better course."""
+    kept = {}
+    for change, conditions in scores_by_change.items():
+        thumbs = [conditions[name] for name in rules_of_thumb if name in conditions]
+        found = np.any(np.stack(thumbs) > 0, axis=0) if thumbs else False
+        kept[change] = {name: np.where(found, np.nan, values) for name, values in conditions.items()}
+    return kept
+
+
+def _count(scores: Mapping[str, np.ndarray]) -> int:
+    return int((~np.isnan(scores[KEPT])).sum())
 
 
 def _pool(scores_by_change: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

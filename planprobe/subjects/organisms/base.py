@@ -195,6 +195,11 @@ class CodedNet(nn.Module):
         logits = self.hook_policy(scores / self.style.temperature)
         return logits, self.hook_value(value), (hidden, cell, *clock)
 
+    @property
+    def boards_apart(self) -> bool:
+        """Whether a board is the same to the bit whatever others are in its batch; products of vectors round by it."""
+        return self.board != (1, 1)
+
     def forward(self, observation: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         return self.step(observation, state)
 

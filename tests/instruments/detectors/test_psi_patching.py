@@ -16,19 +16,21 @@ from planprobe.subjects.envs.trial_inputs import Inputs
 from planprobe.subjects.psi_donors import find_goal_donors, score_goal_courses
 
 TASK = MazeTrialTask(view="full", num_mazes=40, episode_steps=30, split="test")
-TRIALS = 120
+TRIALS = 240
 make_trials = partial(make_trial_env, TASK, Inputs())
-score = partial(score_goal_courses, size=TASK.size)
 
 
 def run(policy, num_trials=TRIALS):
-    return psi_patching.run(policy, make_trials, find_goal_donors, score, num_trials=num_trials, min_effect=0.5)
+    return psi_patching.run(
+        policy, make_trials, find_goal_donors, score_goal_courses, num_trials=num_trials, min_effect=0.5
+    )
 
 
 def test_who_plans_goes_to_the_donors_goal_in_its_own_maze():
     evidence = run(Walker(plans=True))
     assert evidence.outcome == "supported"
-    assert evidence.effect.value > 0.95  # now and then a way as short leads over its own goal
+    assert evidence.effect.value > 0.95
+    assert evidence.effect.n >= psi_patching.MIN_TRIALS
     assert evidence.controls[SAME].value == 0.0
     assert max(item.value for item in evidence.controls.values()) < 0.6
 

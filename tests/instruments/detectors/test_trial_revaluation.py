@@ -67,18 +67,22 @@ def test_the_best_control_counts_also_where_it_is_better_than_the_agent():
     assert 0.9 < shares.power <= 1.0
 
 
-def test_a_rule_of_thumb_bars_support_and_refutes_nothing():
-    """One on 9 trials of 10, where a rule of thumb makes 85: more than the replay by far, and not beyond the rule."""
-    own, thumb = (np.repeat([1.0, 0.0], [good, 100 - good]) for good in (90, 85))
-    scores = {KEPT: own, "replay": np.zeros(100), "thumb": thumb}
-    assert judge(scores).outcome == "refuted"
-    spared = judge(scores, rules_of_thumb=("thumb",))
-    assert spared.outcome == "inconclusive"
-    assert "rule of thumb" in spared.notes[-1]
-    assert spared.beyond_controls.value == pytest.approx(0.05)
-    habit = {KEPT: np.zeros(100), "replay": np.zeros(100), "thumb": thumb}
-    assert judge(habit, rules_of_thumb=("thumb",)).outcome == "refuted"
-    assert judge({**scores, "thumb": np.zeros(100)}, rules_of_thumb=("thumb",)).outcome == "supported"
+def test_what_a_rule_of_thumb_finds_too_is_no_sign_of_planning():
+    """A rule finds the better course in 60 trials of 100; one agent does nowhere else, one in 30 of the 40 others."""
+    thumb, nothing = np.repeat([1.0, 0.0], [60, 40]), np.zeros(100)
+    for own, outcome, value in ((thumb, "refuted", 0.0), (np.repeat([1.0, 0.0], [90, 10]), "supported", 0.75)):
+        found = judge({KEPT: own, "replay": nothing, "thumb": thumb}, rules_of_thumb=("thumb",))
+        assert (found.outcome, found.beyond_controls.value, found.beyond_controls.n) == (outcome, value, 40)
+        assert "On 40 of these" in found.notes[1]
+    assert judge({KEPT: thumb, "replay": nothing, "thumb": thumb}).beyond_controls.n == 100
+
+
+def test_who_does_no_better_than_a_habit_where_a_rule_of_thumb_would_do_is_refuted():
+    thumb, nothing = np.repeat([1.0, 0.0], [95, 5]), np.zeros(100)  # five trials are too few to say anything
+    habit = judge({KEPT: nothing, "replay": nothing, "thumb": thumb}, rules_of_thumb=("thumb",))
+    assert (habit.outcome, habit.beyond_controls.value, list(habit.controls)) == ("refuted", 0.0, ["replay"])
+    as_good = judge({KEPT: thumb, "replay": nothing, "thumb": thumb}, rules_of_thumb=("thumb",))
+    assert as_good.outcome == "inconclusive"  # no better than the rule, and much better than the habit
 
 
 def test_several_changes_make_one_score_a_trial():

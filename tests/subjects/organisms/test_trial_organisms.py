@@ -234,3 +234,28 @@ def test_tasks_that_a_family_is_not_made_for():
         with pytest.raises(RecipeError, match="up to 31 moves"):
             make_organism(family, HiddenGoalTask(size=17))
     assert named_task("hidden-goal", 7) == HiddenGoalTask(size=7)
+
+
+@pytest.mark.parametrize("reset_memory", ["never", "each episode"])
+def test_boards_whose_trial_is_over_are_left_out_and_the_others_are_the_same_to_the_bit(monkeypatch, reset_memory):
+    policy = make_organism("wavefront", MazeTrialTask(view="full", num_mazes=4, episode_steps=20), 0).policy
+    sizes, step = [], type(policy).step
+
+    def counted(self, observation, state):
+        sizes.append(len(observation))
+        return step(self, observation, state)
+
+    monkeypatch.setattr(type(policy), "step", counted)
+
+    def play():
+        env = make_trial_env(MazeTrialTask(view="full", num_mazes=4, episode_steps=20), Inputs(), 12)
+        return play_trials(policy, env, reset_memory=reset_memory)
+
+    alone, counts = play(), sizes.copy()
+    sizes.clear()
+    monkeypatch.setattr(type(policy), "boards_apart", False)
+    together = play()
+    assert set(sizes) == {12} and sum(counts) == int(alone.active.sum()) < sum(sizes)
+    assert torch.equal(alone.active, together.active)
+    for name in ("actions", "logits", "values", "rewards"):
+        assert torch.equal(getattr(alone, name)[alone.active], getattr(together, name)[alone.active]), name

@@ -14,6 +14,7 @@ from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.gym_trials import REGISTERED_TRIALS, TrialGymEnv, TrialVectorEnv, register_trials
 from planprobe.subjects.envs.trial_catalog import TRIAL_KINDS
 from planprobe.subjects.envs.trial_inputs import Inputs
+from planprobe.subjects.envs.two_step import TWO_STEP_2016, TwoStepTask
 
 GOAL = {"task": "hidden-goal", "size": 3, "episode_steps": 2, "num_episodes": 2}
 SMALL = {"maze-trial": {"num_mazes": 3}, "sokoban-trial": {"num_levels": 3}}
@@ -37,6 +38,11 @@ def test_registered_ids_pass_the_checker_of_gymnasium_without_a_warning(name):
 
 def test_every_task_is_registered():
     assert {options["task"] for options in REGISTERED_TRIALS.values()} == set(TRIAL_KINDS)
+
+
+def test_the_two_step_task_of_2016_is_the_one_written_down():
+    options = {name: value for name, value in REGISTERED_TRIALS["planprobe/TwoStep2016-v0"].items() if name != "task"}
+    assert TwoStepTask(**options) == TWO_STEP_2016
 
 
 def test_a_trial_is_one_episode_and_an_inner_end_is_told_not_done():

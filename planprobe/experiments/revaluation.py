@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 QUESTION = "does an agent that learns within a trial take a better course that it has never taken?"
 NUM_TRIALS = {"smoke": 40, "quick": 1500, "full": 5000}
-"""Few trials have a better course that no rule of thumb finds: of 300 in mazes of 7 x 7, three to twelve."""
+"""Few trials have a better course that no rule of thumb finds: of 300 in mazes of 7 x 7 often fewer than ten."""
 STAY_NOTE = (
     "The stay table is no evidence of planning: the largest interaction is that of a table of the last round, which "
     "plans nothing."

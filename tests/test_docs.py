@@ -24,6 +24,7 @@ from planprobe.verdict.judge import READINGS
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
 JUDGED_BY = ("D1", "D2", "D4", "D5", "D7", "D10")  # columns of README's table of studies
+JUDGED_IN_TRIALS = ("D8", "D10", "D11", "D12", "D13", "D14")  # and of that of agents with trials
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *(ROOT / "planprobe").rglob("*.md")])
 PLACES = ("", "planprobe", "planprobe/subjects", "planprobe/instruments", "planprobe/verdict")  # paths are cut short
 MADE_BY_COMMANDS = ("runs", "results", ".venv")
@@ -263,7 +264,7 @@ def test_the_table_of_studies_says_what_was_found(path):
     evidence = {item["detector"]: item for item in verdict["evidence"]}
     cells = [
         f"{evidence[name]['beyond_controls']['value']:+.2f} {evidence[name]['outcome']}" if name in evidence else "–"
-        for name in JUDGED_BY
+        for name in (JUDGED_IN_TRIALS if "trials" in verdict["provenance"] else JUDGED_BY)
     ]
     row, due = f"{verdict['agent']}, {verdict['provenance']['budget']['name']}", [verdict["reading"], *cells]
     found = table_rows(README).get(row)
@@ -278,9 +279,13 @@ def test_the_figure_follows_from_the_study_that_is_kept_with_its_agent():
     assert figure.same, "docs/first-moves.svg was drawn from other numbers: make figures"
 
 
-def test_the_table_of_error_rates_is_that_of_the_calibration():
-    rates = json.loads((ROOT / "planprobe/verdict/calibration.json").read_text())
-    for name, each in rates["detectors"].items():
+@pytest.mark.parametrize(("file", "row"), [("calibration", "{}"), ("trial_calibration", "{} in trials")])
+def test_the_table_of_error_rates_is_that_of_the_calibration(file, row):
+    path = ROOT / f"planprobe/verdict/{file}.json"
+    if not path.is_file():
+        pytest.skip(f"there is no {path.name} yet")
+    for detector, each in json.loads(path.read_text())["detectors"].items():
+        name = row.format(detector)
         both = (each["false_positives"], each["true_positives"])
         due = [f"{round(rate['value'] * rate['n'])} of {rate['n']}" if rate else "not measured" for rate in both]
         assert table_rows(README).get(name) == due, f"README's row should be: | {name} | {' | '.join(due)} |"

@@ -5,8 +5,9 @@ true of some families and false of others, by construction; on a few it is silen
 a file of its own, so a calibration that was stopped goes on where it was.
 
 There are two batteries, one for boards and one for tasks with trials, and a calibration is of one of them. That for
-trials asks neither D1 nor D7, so it never says of anybody that it plans, or that it does not: there the detectors'
-own rates are what counts, and how often a planner is said to adapt without planning.
+trials asks neither D1 nor D7, so it never says of anybody that it plans, or that it does not, and 'cannot say' of most:
+there the detectors' own rates are what counts, how often what more it says is right, and how often a planner is said to
+adapt without planning.
 
 Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100, 101, 200, 201, and 300 to 304. No
 rate is reported on them. A family that was trained counts with every seed of which there are weights.

@@ -66,11 +66,12 @@ def judge(
     solve_rate: Effect,
     provenance: dict[str, Any] | None = None,
     rates: Rates | None = None,
+    counted: str = "levels",
 ) -> Verdict:
     """A reading of one agent, provisional where error rates of a detector behind it are not known.
 
     Args: evidence in any order, one a detector; solve_rate of the agent on the study's levels, plain play; rates
-        measured on organisms, for this version and budget.
+        measured on organisms, for this version and budget; counted: what the evidence is of, 'levels' or 'trials'.
     Returns: a Verdict whose reasons are in the order of weight, with a last reason that starts with 'leaning:' where
     the reading is 'cannot say'. `calibrated` only if both error rates of each detector behind it rest on enough
     organisms.
@@ -79,10 +80,10 @@ def judge(
     once = _plans_once(found, evidence)
     reading = "plans" if once else _read(found)
     ordered = sorted(evidence, key=lambda item: _weight(item.detector))
-    reasons = [_reason(item, found[item.detector], rates) for item in ordered]
+    reasons = [_reason(item, found[item.detector], rates, counted) for item in ordered]
     unknown = list(found) if rates is None else rates.open_about(found)
     if solve_rate.value < MIN_SOLVE_RATE.value:
-        reasons.insert(0, _training_failure(solve_rate))
+        reasons.insert(0, _training_failure(solve_rate, counted))
     planning_type = _planning_type(found, evidence)
     if once:
         reasons.append(PLANS_ONCE)
@@ -96,7 +97,7 @@ def judge(
         reading=reading,
         calibrated=bool(found) and not unknown,
         reasons=reasons,
-        missing=_missing(found, ordered, solve_rate, unknown),
+        missing=_missing(found, ordered, solve_rate, unknown, counted),
         evidence=list(ordered),
         provenance=provenance or {},
         planning_type=planning_type,
@@ -203,14 +204,14 @@ def _leaning(found: dict[str, Outcome]) -> str:
     return "neither way."
 
 
-def _reason(item: Evidence, counted: Outcome, rates: Rates | None) -> str:
+def _reason(item: Evidence, valid: Outcome, rates: Rates | None, counted: str) -> str:
     beyond = item.beyond_controls
     numbers = f"{beyond.value:+.3f} [{beyond.low:+.3f}, {beyond.high:+.3f}] {item.effect.unit}"
     title = f"{item.detector} {item.name.replace('_', ' ')}"
-    text = f"{title}: {counted}; {numbers} beyond the best control, {beyond.n} levels"
+    text = f"{title}: {valid}; {numbers} beyond the best control, {beyond.n} {counted}"
     if rates is not None and item.detector in rates.detectors:
         text += f" (calibrated: {rates.detectors[item.detector].text})"
-    if item.outcome != counted:
+    if item.outcome != valid:
         return f"{text}. The detector said '{item.outcome}', which does not count here: {_why_not(item)}."
     return f"{text}."
 
@@ -225,18 +226,21 @@ def _why_not(item: Evidence) -> str:
     return "the agent has not learnt its task"
 
 
-def _training_failure(solve_rate: Effect) -> str:
+def _training_failure(solve_rate: Effect, counted: str) -> str:
+    share = f"{solve_rate.value:.1%} [{solve_rate.low:.1%}, {solve_rate.high:.1%}]"
+    does = f"The agent solves {share} of its levels" if counted == "levels" else f"Its skill is {share}"
+    what = "" if counted == "levels" else f" ({solve_rate.unit})"
     return (
-        f"The agent solves {solve_rate.value:.1%} [{solve_rate.low:.1%}, {solve_rate.high:.1%}] of its levels, less "
-        f"than the {MIN_SOLVE_RATE.value:.0%} from which flat results count: training failure is not falsification."
+        f"{does}{what}, less than the {MIN_SOLVE_RATE.value:.0%} from which flat results count: training failure is "
+        "not falsification."
     )
 
 
 def _missing(
-    found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect, unknown: Sequence[str]
+    found: dict[str, Outcome], evidence: Sequence[Evidence], solve_rate: Effect, unknown: Sequence[str], counted: str
 ) -> list[str]:
     missing = [text for detector, text in WAYS_TO_GET.items() if detector not in found]
-    missing += [_unsettled(item) for item in evidence if found[item.detector] == "inconclusive"]
+    missing += [_unsettled(item, counted) for item in evidence if found[item.detector] == "inconclusive"]
     if solve_rate.value < MIN_SOLVE_RATE.value:
         missing.append("a better trained agent, before anything negative is said about it.")
     if unknown:
@@ -245,12 +249,12 @@ def _missing(
     return missing
 
 
-def _unsettled(item: Evidence) -> str:
+def _unsettled(item: Evidence, counted: str) -> str:
     beyond = item.beyond_controls
     tested = "" if beyond.p is None else f"p = {beyond.p:.3f}, "
     return (
         f"{item.detector}: a settled outcome; {tested}power {item.power:.2f} for the smallest effect of interest, with "
-        f"{beyond.n} levels."
+        f"{beyond.n} {counted}."
     )
 
 

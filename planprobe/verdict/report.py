@@ -79,6 +79,7 @@ def _content(results: Results) -> dict[str, Any]:
         "not_calibrated": None if verdict.calibrated else NOT_CALIBRATED,
         "detectors": [_detector(item, figures) for item in verdict.evidence],
         "figures": {figure["spec"].name: figure for figure in figures},
+        "counted": "trials" if "trials" in provenance else "levels",
         "criteria": list(CRITERIA.values()),
         "agent_facts": provenance.get("agent", {}),
         "provenance": {key: value for key, value in provenance.items() if key != "agent"},

@@ -38,7 +38,7 @@ def answer_selection(found: Found, evidence: Sequence[Evidence]) -> str:
     edited_by = next((name for name in ("D8", "D10") if _settled(found, name) is not None), "D8 or D10")
     edited, feedback = _settled(found, edited_by), _settled(found, "D11")
     only_at_first = edited_by == "D10" and edited is False and works_out_afresh(evidence)
-    edited = edited or only_at_first
+    edited = True if only_at_first else edited
     if candidates and compared and edited:
         name = SELECTION
     elif edited is False and feedback:

@@ -131,7 +131,7 @@ def take_trial_evidence(agent: Agent, budget: Budget, *, progress: ProgressCallb
     provenance = _describe(agent, task, skill, budget, num_trials, seconds=time.monotonic() - began)
     provenance |= unmeasured
     rates = load_rates(budget.name, task.kind, TRIAL_RATES_FILE)
-    verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=rates)
+    verdict = judge(evidence, agent=agent.name, solve_rate=skill, provenance=provenance, rates=rates, counted="trials")
     return Taken(verdict, stage_rows(kept, references))
 
 

@@ -40,6 +40,9 @@ def ticks_of(outcome: str, *, switches_low: float | None = 0.0, slope: float = 1
         ({"D1": R, "D10": R}, NEITHER),
         ({"D1": R, "D10": R, "D11": S}, CONTROL),
         ({"D1": OPEN_YET, "D3": S, "D10": S}, OPEN),
+        ({"D11": S}, OPEN),  # nothing was edited
+        ({"D10": OPEN_YET, "D11": S}, OPEN),
+        ({"D1": R, "D10": OPEN_YET}, OPEN),
         ({}, OPEN),
     ],
 )

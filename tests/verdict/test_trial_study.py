@@ -75,7 +75,8 @@ def test_everything_is_written_and_drawn_from_what_was_written(replayed):
     folder, verdict = replayed
     drawn = {figure.name: figure.same for figure in rebuild_figures(folder, check=True)}
     assert drawn == dict.fromkeys(("overview", "trials", "adaptation", "trial-revaluation"), True)
-    assert "adapts without planning" in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert "adapts without planning" in page and '<th class="num">trials</th>' in page
     assert load_results(folder).verdict.reasons == verdict.reasons
     provenance = json.loads((folder / "verdict.json").read_text())["provenance"]
     assert provenance["trials"]["number"] == 240

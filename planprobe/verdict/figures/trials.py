@@ -37,7 +37,7 @@ def adaptation(results: Results) -> Figure | None:
 
 
 def trial_revaluation(results: Results) -> Figure | None:
-    """The score of D10 within trials, by condition."""
+    """The score of D10 within trials, by condition and change."""
     rows = [row for row in results.rows("D10") if "thinking_steps_after" not in row and row["value"] is not None]
     if not rows:
         return None
@@ -46,7 +46,7 @@ def trial_revaluation(results: Results) -> Figure | None:
     )
     for row in reversed(rows):
         theme.add_points(
-            figure, x=[row["value"]], y=[row["condition"]], low=[row["low"]], high=[row["high"]],
+            figure, x=[row["value"]], y=[f"{row['condition']}, {row['change']}"], low=[row["low"]], high=[row["high"]],
             name=row["condition"], across=True, colour=theme.AGENT if row["condition"] == OWN else theme.CONTROL,
         )  # fmt: skip
     return theme.as_list(figure)

@@ -2,7 +2,8 @@
 
 The agent plays trials of its own; beside every step stands the exact posterior of its task. Memory is mapped to it and
 back, a net can be started from what the posterior says its memory should be, and the exact filter from what memory says
-the posterior is. Untrained nets of the same architecture are shown the same and mapped alike.
+the posterior is. Untrained nets of the same architecture are shown the same and mapped alike. Half of the actions are
+drawn at random; what can be read on courses all of the agent's own stands beside it, where the course alone says much.
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from planprobe.core.protocols import Policy
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds
-from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
+from planprobe.experiments.record import Findings, ProgressCallback, lead_rows, pick_budget, silent
 from planprobe.instruments.detectors import belief as detector
 from planprobe.instruments.detectors import belief_simulation as simulation
 from planprobe.verdict.belief_trials import play_belief_trials, untrained_twin
@@ -49,7 +51,7 @@ def run_belief(
     without memory, or one whose memory is a cache of inputs).
     """
     tell, sizes = progress or silent, pick_budget(SIZES, budget)
-    tables: dict[str, list[Row]] = {name: [] for name in ("maps", "time", "psi", "simulation")}
+    tables: dict[str, list[Row]] = {name: [] for name in ("maps", "own", "time", "psi", "simulation")}
     evidence: list[Evidence] = []
     notes: list[str] = []
     for number, agent in enumerate(agents):
@@ -58,22 +60,50 @@ def run_belief(
         nets = [untrained_twin(agent, seed=draw) for draw in range(sizes.untrained)]
         options = {"untrained": nets, "num_updates": sizes.updates, "seed": seed}
         held = detector.run(agent.net, trials, min_effect=BELIEF.value, most_steps=sizes.steps, **options)
+        own = _own_course(agent, sizes, nets, seed=seed)
+        tables["own"] += [{"agent": agent.name, **_untabled(row)} for row in own.rows if row["table"] == "maps"]
         tell((number + 0.5) / len(agents), f"running {agent.name} on the exact belief")
         run = simulation.run(
             agent.net, trials, min_effect=BELIEF_SIMULATION.value, most_steps=max(2, sizes.steps // 2), **options
         )
         for row in held.rows:
-            tables[str(row["table"])].append({"agent": agent.name} | {k: v for k, v in row.items() if k != "table"})
+            tables[str(row["table"])].append({"agent": agent.name, **_untabled(row)})
         tables["simulation"] += [{"agent": agent.name, **row} for row in run.rows]
         for found in (held, run):
             evidence.append(dataclasses.replace(found, rows=[{"agent": agent.name, **row} for row in found.rows]))
-        notes += [_note(agent.name, "Bits a number", held), _note(agent.name, "Share removed", run)]
-    tables["seeds"] = _seed_rows(evidence)
+        notes += [
+            _note(agent.name, "Bits a number", held),
+            _note(agent.name, "Share removed", run),
+            _own_note(agent.name, own),
+        ]
+    tables |= {"leads": lead_rows(evidence), "seeds": _seed_rows(evidence)}
     tell(1.0, "done")
     return Findings(
         name="belief", question=QUESTION, tables={name: rows for name, rows in tables.items() if rows},
         evidence=evidence, notes=notes + _GENERAL, provenance=dataclasses.asdict(sizes),
     )  # fmt: skip
+
+
+def _untabled(row: Row) -> Row:
+    return {key: value for key, value in row.items() if key != "table"}
+
+
+def _own_course(agent: Agent, sizes: _Sizes, nets: Sequence[Policy], *, seed: int) -> Evidence:
+    """D12's first half on courses all of the agent's own."""
+    trials = play_belief_trials(agent, sizes.num_trials, forced_share=0.0, seed=seed)
+    return detector.run(
+        agent.net, trials, untrained=nets, min_effect=BELIEF.value, most_steps=sizes.steps,
+        num_updates=sizes.updates, seed=seed,
+    )  # fmt: skip
+
+
+def _own_note(agent: str, own: Evidence) -> str:
+    beyond, best = own.beyond_controls, max(own.controls, key=lambda name: own.controls[name].value)
+    return (
+        f"{agent}, on courses of its own, where the course alone tells much of what is believed, so that this is not "
+        f"judged: bits a number {own.effect.value:.2f}, {own.controls[best].value:.2f} for {best}; beyond the best "
+        f"control {beyond.value:+.2f} [{beyond.low:+.2f}, {beyond.high:+.2f}]."
+    )
 
 
 def _seed_rows(evidence: list[Evidence]) -> list[Row]:

@@ -21,7 +21,7 @@ from planprobe.core.play_trials import play_trials
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
 from planprobe.experiments.intervals import over_seeds, over_trials
-from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
+from planprobe.experiments.record import Findings, ProgressCallback, lead_rows, pick_budget, silent
 from planprobe.instruments.detectors import mixture as detector
 from planprobe.instruments.detectors.mixture import MIXTURE, RANDOM
 from planprobe.subjects.envs.bandit import BanditTask
@@ -104,6 +104,7 @@ def run_mixture(
         tables["recovery"] += [{"task": agent.name, "histories": judged, **_without_table(row)} for row in recovered]
         evidence.append(dataclasses.replace(forced, rows=[{"agent": agent.name, **row} for row in forced.rows]))
         notes.append(f"{agent.name}: {forced.outcome}. " + " ".join(forced.notes))
+    tables["leads"] = lead_rows(evidence)
     asking = [agent for agent in agents if isinstance(agent.trial_task, InformativeBanditTask)]
     tables["informative"] = informative_rows(asking, num_trials=sizes.played, seed=seed)
     notes += _informative_notes(tables["informative"])

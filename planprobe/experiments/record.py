@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -35,6 +35,21 @@ class Findings:
     evidence: list[Evidence] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+
+def lead_rows(evidence: Sequence[Evidence]) -> list[Row]:
+    """What each detector measured, and its lead over the best control: two rows for each evidence, whose rows say whose
+    it is ('agent') and, where it is of one change alone, of which ('change')."""
+    rows: list[Row] = []
+    for found in evidence:
+        whose = {key: found.rows[0][key] for key in ("agent", "change") if found.rows and key in found.rows[0]}
+        label = whose | {"measure": found.name.replace("_", " ")}
+        for part, effect in (("measured", found.effect), ("beyond the best control", found.beyond_controls)):
+            rows.append(
+                label | {"part": part, "value": effect.value, "low": effect.low, "high": effect.high, "n": effect.n,
+                         "unit": effect.unit}
+            )  # fmt: skip
+    return rows
 
 
 def pick_budget(sizes: Mapping[str, Size], budget: str) -> Size:

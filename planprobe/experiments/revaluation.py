@@ -16,7 +16,7 @@ from planprobe.core.errors import TooFewLevelsError
 from planprobe.core.play_trials import play_trials
 from planprobe.core.records import Evidence, Row
 from planprobe.experiments import figures
-from planprobe.experiments.record import Findings, ProgressCallback, pick_budget, silent
+from planprobe.experiments.record import Findings, ProgressCallback, lead_rows, pick_budget, silent
 from planprobe.subjects.envs.trial_catalog import held_out, make_trial_env
 from planprobe.subjects.envs.two_step import TwoStepTask
 from planprobe.subjects.references.two_step_players import TWO_STEP_PLAYERS, make_two_step_player, play_rounds
@@ -62,7 +62,7 @@ def run_revaluation(
             notes.append(_note(agent, change, item))
         if isinstance(agent.trial_task, TwoStepTask):
             stays += stay_rows(agent, num_trials, seed=seed)
-    tables = {"scores": [row for item in evidence for row in item.rows]}
+    tables = {"leads": lead_rows(evidence), "scores": [row for item in evidence for row in item.rows]}
     if stays:
         tables["stays"] = stays
         notes.append(STAY_NOTE)

@@ -19,16 +19,19 @@ FORCED_SHARE = 0.5
 _DRAW, _FORCE = 611, 612  # streams of the counter-based draws
 
 
-def play_belief_trials(agent: Agent, num_trials: int, *, seed: int = 0) -> BeliefTrials:
+def play_belief_trials(
+    agent: Agent, num_trials: int, *, forced_share: float = FORCED_SHARE, seed: int = 0
+) -> BeliefTrials:
     """Trials with the exact posterior beside each step; half of the actions are the agent's, half are drawn at random.
 
     An agent that has made up its mind repeats itself, and its last action alone would then say what it believes.
+    forced_share: of the actions that are drawn.
     Raises: RecipeError (a task whose belief is not kept in numbers).
     """
     env = agent.make_trials(num_trials)
     boards, steps = torch.arange(num_trials)[:, None], torch.arange(env.longest_trial)
     drawn = draw_below(env.num_actions, seed, _DRAW, boards, steps)
-    forced = torch.where(draw_uniform(seed, _FORCE, boards, steps) < FORCED_SHARE, drawn, FREE)
+    forced = torch.where(draw_uniform(seed, _FORCE, boards, steps) < forced_share, drawn, FREE)
     rollout = play_trials(agent.net, env, seed=seed, forced=forced, keep_observations=True)
     exact = exact_belief(agent.trial_task, rollout)
     assert rollout.observations is not None  # play_trials was asked to keep them

@@ -34,6 +34,10 @@ def test_a_bandit_agent_holds_its_belief():
     assert {row.name for row in found.evidence} == {"belief", "belief_simulation"}
     maps = {(row["source"], row["map"]): row["value"] for row in found.tables["maps"]}
     assert maps["memory", "linear"] > 0.9 > maps["observation", "linear"]
+    own = {(row["source"], row["map"]): row["value"] for row in found.tables["own"]}
+    assert own.keys() == maps.keys()
+    assert own["observation", "linear"] > maps["observation", "linear"]  # its last pull tells what it believes
+    assert [row["part"] for row in found.tables["leads"]] == 2 * ["measured", "beyond the best control"]
     assert {row["steps_ahead"] for row in found.tables["simulation"]} == {0, 1, 4}
     psi = {(row["step"], row["source"]): row["value"] for row in found.tables["psi"]}
     assert psi[0, "exact posterior"] == pytest.approx(0.693, abs=1e-3)

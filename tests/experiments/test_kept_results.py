@@ -15,14 +15,17 @@ PLACE = ROOT / "docs" / "experiments"
 PAGE, README = PLACE / "README.md", ROOT / "README.md"
 KEPT = sorted(path.parent for path in PLACE.glob(f"*/{FINDINGS_FILE}"))
 LARGEST_KB = 100
-INDEX = {"measure": "adaptation index"}
+INDEX, LEAD = {"measure": "adaptation index"}, {"part": "beyond the best control"}
 TOLD = {  # the table whose rows are told, what names one of them, and which are told
     "adaptation": ("index", ("agent", "who"), INDEX),
+    "belief": ("leads", ("agent", "measure"), LEAD),
     "causal": ("gains", ("player", "graphs", "contrast"), {}),
     "commitment": ("D14", ("agent", "walker"), {}),
     "environment-memory": ("conditions", ("arm", "condition"), {}),
     "ingredients": ("arms", ("arm",), INDEX),
+    "mixture": ("leads", ("agent",), LEAD),
     "one-maze": ("tests", ("trained_with", "player"), {"change": "first 4 moves random", "measure": "solved"}),
+    "revaluation": ("leads", ("agent", "change"), LEAD),
 }
 
 

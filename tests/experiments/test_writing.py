@@ -12,7 +12,7 @@ from planprobe.core.errors import OutputError, RecipeError, UnknownNameError
 from planprobe.core.records import Effect, Evidence
 from planprobe.core.store import write_json
 from planprobe.experiments import catalog, figures, writing
-from planprobe.experiments.record import BUDGETS, Findings, between, pick_budget
+from planprobe.experiments.record import BUDGETS, Findings, between, lead_rows, pick_budget
 
 ROWS = [
     {"who": who, "episode": episode, "value": middle, "low": middle - 0.5, "high": middle + 1, "n": 9}
@@ -131,6 +131,19 @@ def test_evidence_without_numbers_survives_json(tmp_path, findings):
     assert record["evidence"][0]["effect"]["value"] is None
     assert record["evidence"][0]["agent"] == "a"
     assert math.isnan(writing.load_findings(tmp_path).evidence[0].effect.value)
+
+
+def test_leads_say_whose_and_of_which_change():
+    beyond = Effect(0.2, 0.1, 0.3, 30, "index")
+    rows = lead_rows([
+        evidence(beyond_controls=beyond, rows=[{"agent": "b", "change": "wall", "value": 1.0}]), evidence(rows=[]),
+    ])  # fmt: skip
+    common = {"measure": "adaptation", "n": 30, "unit": "index"}
+    assert (
+        rows[0] == {"agent": "b", "change": "wall", "part": "measured", "value": 0.5, "low": 0.4, "high": 0.6} | common
+    )
+    assert (rows[1]["part"], rows[1]["value"], rows[1]["low"]) == ("beyond the best control", 0.2, 0.1)
+    assert "agent" not in rows[2]
 
 
 def test_evidence_of_several_agents_is_nobodys():

@@ -109,6 +109,11 @@ def judge_psi_patching(agent: Agent, num_trials: int, *, seed: int = 0) -> Evide
             f"'{task.kind}' has no second episode from the same start in a maze of its own, which is where another "
             "trial's memory is given."
         )
+    if task.view != "full":
+        raise RecipeError(
+            f"with view = '{task.view}' memory holds the walls as well as the goal: another trial's memory is of "
+            "another maze, and leads astray whoever plans."
+        )
     make_trials = partial(make_trial_env, held_out(task), agent.recipe.inputs)
     return psi_patching.run(
         agent.net, make_trials, find_goal_donors, score_goal_courses, num_trials=num_trials,

@@ -69,6 +69,8 @@ def test_who_works_its_way_out_is_led_by_another_trials_memory():
     assert found.outcome == "supported"
     with pytest.raises(RecipeError, match="no second episode from the same start"):
         judge_psi_patching(agent_of(Walker(True), replace(TASK, start="redrawn")), 120)
+    with pytest.raises(RecipeError, match="memory holds the walls"):
+        judge_psi_patching(agent_of(Walker(True), replace(TASK, view="local")), 120)
 
 
 def test_everything_is_written_and_drawn_from_what_was_written(replayed):

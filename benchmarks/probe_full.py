@@ -22,7 +22,7 @@ from benchmarks.stopwatch import report
 AGENT, NUM_LEVELS, FEW_AND_MANY = "drc12-rl-maze11-s0", 150, (1_000, 10_000)
 SITES = ("--sites", "ticks.*.*.hook_h", "ticks.*.*.hook_c", "--source", "optimal")
 WHOLE = ("--concept", "all", *SITES, "--kernels", "1", "3", "--clone", "--seeds", "5")
-OF_MEMORY = ("--concept", "agent-approach-direction", "action-ahead-1", *SITES, "--readouts", "pooled", "--seeds", "2")
+OF_MEMORY = ("--concept", "agent-approach-direction", "action-ahead-1", *SITES, "--readouts", "pooled", "--seeds", "1")
 
 
 def main() -> None:

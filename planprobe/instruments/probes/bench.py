@@ -25,6 +25,7 @@ from planprobe.instruments.probes.recording import Recording
 from planprobe.instruments.probes.rows import RANDOM
 from planprobe.instruments.probes.scoreboard import Scoreboard, Truth
 from planprobe.instruments.probes.splits import Split, split_by_level
+from planprobe.instruments.probes.workers import work_side_by_side
 
 AGENT, TWIN, CLONE, MAJORITY = "agent", "twin", "clone", "majority"
 BEST_LAYER = (TWIN, CLONE)  # nets of another architecture: their best layer is the control
@@ -44,6 +45,9 @@ class Target:
     decoy: str
     truth: Truth
     num_classes: int
+
+
+Fit = tuple[Target, ProbeResult | NumberProbeResult]
 
 
 class ProbeBench(ABC, Generic[AnyConcept]):
@@ -73,16 +77,23 @@ class ProbeBench(ABC, Generic[AnyConcept]):
         )  # of the present split; every reader's answers refer to them
 
     def run_split(self, seed: int, readings: Sequence[Reading]) -> Iterator[tuple[float, str]]:
-        """Everything on one split; yields (fraction done, what comes next)."""
+        """Everything on one split; yields (fraction done, what was done last)."""
         split = split_by_level(self.row_level_ids, seed=seed)
         self._test_rows = split.test.nonzero().squeeze(1)
         targets = self._list_targets(split, seed)
         plain = [target for target in targets if not target.decoy]
         self._enter_majority(plain, split)
         stages = [*self._observed_stages(split, seed, readings), *self._net_stages(readings)]
-        for number, (reader, kernel, make_features) in enumerate(stages):
+
+        def fit(stage: Stage) -> list[Fit]:
+            reader, kernel, make_features = stage
+            chosen = targets if reader.startswith(f"{AGENT}|") else plain
+            return self._fit(kernel, make_features(), chosen, split)
+
+        for number, ((reader, _, _), fits) in enumerate(zip(stages, work_side_by_side(fit, stages), strict=True), 1):
+            for target, result in fits:
+                self._enter(reader, target, result)
             yield number / len(stages), f"probing {reader}"
-            self._fit(reader, kernel, make_features(), targets if reader.startswith(f"{AGENT}|") else plain, split)
 
     def code_lengths(self, readings: Sequence[Reading], *, seed: int) -> dict[tuple[str, str, str], OnlineCode]:
         """Online codes of every concept with classes, by (concept, label source, reader), of the agent and nets with
@@ -192,21 +203,24 @@ class ProbeBench(ABC, Generic[AnyConcept]):
             predicted = answer.expand(labels[test_rows].shape)
             board.add(target.source, MAJORITY, target.truth, test_rows, self.level_index, predicted, valid=score)
 
-    def _fit(self, reader: str, kernel: int, features: Tensor, targets: Sequence[Target], split: Split) -> None:
-        """Fit one set of features to every target, those with equally many classes at once, and enter the results."""
-        test_rows = self._test_rows
+    def _fit(self, kernel: int, features: Tensor, targets: Sequence[Target], split: Split) -> list[Fit]:
+        """One set of features fitted to every target, those with equally many classes at once."""
+        fits: list[Fit] = []
         for num_classes in sorted({target.num_classes for target in targets}):
             group = [target for target in targets if target.num_classes == num_classes]
-            for target, result in zip(group, self._solve(features, group, split, num_classes, kernel), strict=True):
-                name = f"{target.decoy}|{reader}" if target.decoy else reader
-                predicted, valid = result.test_predictions, result.valid_score
-                board = self.boards[target.concept]
-                board.add(target.source, name, target.truth, test_rows, self.level_index, predicted, valid=valid)
-                self.num_unconverged += not result.converged
-                if reader.startswith(f"{AGENT}|") and not target.decoy:
-                    _, site, reading = reader.split("|")
-                    key = (target.source, site, int(reading) if reading.isdigit() else reading)
-                    self.probes[target.concept].setdefault(key, result)
+            fits += zip(group, self._solve(features, group, split, num_classes, kernel), strict=True)
+        return fits
+
+    def _enter(self, reader: str, target: Target, result: ProbeResult | NumberProbeResult) -> None:
+        name = f"{target.decoy}|{reader}" if target.decoy else reader
+        predicted, valid = result.test_predictions, result.valid_score
+        board = self.boards[target.concept]
+        board.add(target.source, name, target.truth, self._test_rows, self.level_index, predicted, valid=valid)
+        self.num_unconverged += not result.converged
+        if reader.startswith(f"{AGENT}|") and not target.decoy:
+            _, site, reading = reader.split("|")
+            key = (target.source, site, int(reading) if reading.isdigit() else reading)
+            self.probes[target.concept].setdefault(key, result)
 
     def _solve(
         self, features: Tensor, group: Sequence[Target], split: Split, num_classes: int, kernel: int

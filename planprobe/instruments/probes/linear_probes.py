@@ -156,7 +156,7 @@ def _fit_set(
     num_maps, num_strengths = len(labels), len(strengths)
     solution = solve_softmax(
         train, labels[:, parts[0]], strengths.repeat(num_maps), torch.arange(num_maps).repeat_interleave(num_strengths),
-        num_classes=num_classes, tolerance=tolerance,
+        num_classes=num_classes, uncorrelated=basis is not None, tolerance=tolerance,
     )  # fmt: skip
     weights = (solution.weights if basis is None else solution.weights @ basis.double()) / scale
     biases = solution.biases - weights @ mean.double()
@@ -187,6 +187,7 @@ def _fit_set(
 def into_span(features: Tensor) -> tuple[Tensor, Tensor | None]:
     """Rows (N, D) in coordinates of their own span where D > N, (N, R), and the orthonormal basis (R, D) of it.
 
+    The axes are the principal ones, so that no two coordinates are correlated about zero.
     Weights outside the span would cost penalty and change no logit, so the minimum stays what it was.
     """
     if features.shape[1] <= len(features):

@@ -78,7 +78,9 @@ def online_codes(
         seen, sent = rank < start, (rank >= start) & (rank < end)
         mean, scale = _scaling(features[seen])
         train, basis = into_span((features[seen].float() - mean) / scale)
-        fit = solve_softmax(train, labels[:, seen], strength, variants, num_classes=num_classes)
+        fit = solve_softmax(
+            train, labels[:, seen], strength, variants, num_classes=num_classes, uncorrelated=basis is not None
+        )
         rows = (features[sent].float() - mean) / scale
         rows = rows if basis is None else rows @ basis.T
         logits = torch.einsum("vcd,nd->vnc", fit.weights.float(), rows) + fit.biases.float()[:, None]

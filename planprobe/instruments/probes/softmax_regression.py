@@ -94,10 +94,13 @@ def _softmax_residual(logits: Tensor, labels: Tensor, kept: Tensor | None) -> tu
 class _Preconditioner:
     """Inverse of the Hessian at zero weights and biases log p, for each problem."""
 
-    def __init__(self, problems: _Problems, frequencies: Tensor) -> None:
-        features = problems.features
-        second_moment = (features.T @ features).double() / len(features)
-        scales, self.feature_basis = torch.linalg.eigh(second_moment)
+    def __init__(self, problems: _Problems, frequencies: Tensor, *, uncorrelated: bool) -> None:
+        features, self.feature_basis = problems.features, None
+        if uncorrelated:
+            scales = features.double().square().mean(0)
+        else:
+            second_moment = (features.T @ features).double() / len(features)
+            scales, self.feature_basis = torch.linalg.eigh(second_moment)
         frequencies = frequencies[problems.variants]
         spread = torch.diag_embed(frequencies) - frequencies[:, :, None] * frequencies[:, None, :]
         class_scales, self.class_basis = torch.linalg.eigh(spread)
@@ -109,7 +112,10 @@ class _Preconditioner:
         """Inverse Hessian times gradient (P', classes, D + 1), of problems `ids` (P',)."""
         basis = self.class_basis[ids]
         rotated = basis.transpose(1, 2) @ gradient
-        weights = basis @ (rotated[..., :-1] @ self.feature_basis / self.curvature[ids]) @ self.feature_basis.T
+        if self.feature_basis is None:
+            weights = basis @ (rotated[..., :-1] / self.curvature[ids])
+        else:
+            weights = basis @ (rotated[..., :-1] @ self.feature_basis / self.curvature[ids]) @ self.feature_basis.T
         bias = basis @ (rotated[..., -1:] / self.class_scales[ids][..., None])
         return torch.cat([weights, bias], dim=-1)
 
@@ -154,6 +160,7 @@ def solve_softmax(
     variants: Tensor,
     *,
     num_classes: int,
+    uncorrelated: bool = False,
     tolerance: float = 1e-6,
     max_iterations: int = 300,
 ) -> Solution:
@@ -166,11 +173,13 @@ def solve_softmax(
         features: (N, D) float32, best centred and of a scale around one.
         labels: (V, N) integers in [0, num_classes); rows of -1 are left out of that variant.
         l2: (P,). variants: (P,) int64.
+        uncorrelated: the features are, as coordinates of their span are (`linear_probes.into_span`), so that no
+            basis need be found in which they would be; half of the time where features are as many as rows.
         tolerance: stop when the predicted decrease of the loss (the squared Newton decrement) is below it.
     Raises: PlanprobeError (features hold NaN or infinities).
     """
     problems, frequencies = _prepare(features, labels, l2, variants, num_classes)
-    preconditioner = _Preconditioner(problems, frequencies)
+    preconditioner = _Preconditioner(problems, frequencies, uncorrelated=uncorrelated)
     num_problems = len(variants)
     params = torch.zeros(num_problems, num_classes, features.shape[1] + 1, dtype=torch.float64, device=features.device)
     params[..., -1] = (frequencies.log() - frequencies.log().mean(1, keepdim=True))[variants]

@@ -10,10 +10,11 @@ from torch import Tensor
 from planprobe.instruments.concepts.catalog import branch_squares
 from planprobe.instruments.concepts.labels import Concept, Labels
 from planprobe.instruments.probes.bench import AGENT, ProbeBench, Reading, Stage
-from planprobe.instruments.probes.controls import WindowPCA, control_task_labels, fit_window_pca, stack_history
+from planprobe.instruments.probes.controls import control_task_labels, fit_window_pca, stack_history
 from planprobe.instruments.probes.scoreboard import Truth, differing_states, make_truth
 from planprobe.instruments.probes.splits import Split
 from planprobe.instruments.probes.square_rows import gather_windows, list_rows
+from planprobe.instruments.probes.workers import once
 
 OBSERVED = ("observation", "history")
 OBSERVED_KERNELS = (1, 3)
@@ -90,12 +91,5 @@ class SquareBench(ProbeBench[Concept]):
 
     def _projector(self, planes: Tensor, split: Split, seed: int, num_components: int) -> Callable[[int], Tensor]:
         """Features by number of principal components, which are fitted once, when first asked for."""
-        fitted: list[WindowPCA] = []
-
-        def project(width: int) -> Tensor:
-            if not fitted:
-                train = split.train
-                fitted.append(fit_window_pca(planes, self.rows, train, num_components=num_components, seed=seed))
-            return fitted[0].project(planes, self.rows, width)
-
-        return project
+        fitted = once(lambda: fit_window_pca(planes, self.rows, split.train, num_components=num_components, seed=seed))
+        return lambda width: fitted().project(planes, self.rows, width)

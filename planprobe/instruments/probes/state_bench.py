@@ -19,7 +19,8 @@ from planprobe.instruments.probes.bench import AGENT, ProbeBench, Reading, Stage
 from planprobe.instruments.probes.controls import stack_history
 from planprobe.instruments.probes.scoreboard import Truth
 from planprobe.instruments.probes.splits import Split
-from planprobe.instruments.probes.state_rows import BoardPCA, StateRows, fit_board_pca, gather_states
+from planprobe.instruments.probes.state_rows import StateRows, fit_board_pca, gather_states
+from planprobe.instruments.probes.workers import once
 
 SEEN_READOUTS = {"observation": ("pooled", "around", "flat"), "history": ("flat",), "geometry": ("around", "flat")}
 FULL = ("observation", "history")
@@ -98,11 +99,5 @@ class StateBench(ProbeBench[StateConcept]):
 
 def _projector(flat: Tensor, split: Split, num_components: int) -> Callable[[int], Tensor]:
     """Features by number of principal components, which are fitted once, when first asked for."""
-    fitted: list[BoardPCA] = []
-
-    def project(width: int) -> Tensor:
-        if not fitted:
-            fitted.append(fit_board_pca(flat, split.train, num_components=num_components))
-        return fitted[0].project(flat, width)
-
-    return project
+    fitted = once(lambda: fit_board_pca(flat, split.train, num_components=num_components))
+    return lambda width: fitted().project(flat, width)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from planprobe.core.errors import ShapeError
 from planprobe.core.levels import LevelSet
@@ -35,6 +36,7 @@ from planprobe.instruments.probes.splits import split_by_level
 from planprobe.instruments.probes.square_bench import SquareBench
 from planprobe.instruments.probes.square_rows import gather_windows, list_rows
 from planprobe.instruments.probes.state_bench import StateBench
+from planprobe.instruments.probes.workers import work_side_by_side
 
 Sites = str | Sequence[str]
 AnyConcept = str | Concept | StateConcept
@@ -167,11 +169,14 @@ def probe_tables(
     tables = {}
     for bench, reading in zip(benches, readings, strict=True):
         codes = bench.code_lengths(reading, seed=seed) if description_length else {}
-        for concept in bench.concepts:
-            report(FITTING, f"scoring {concept.name}")
-            table = _assemble(bench, concept, reading, len(random_policies), len(levels), TWIN in nets)
+        assemble = partial(
+            _assemble, bench, readings=reading, num_random_nets=len(random_policies), num_levels=len(levels),
+            has_twin=TWIN in nets,
+        )  # fmt: skip
+        for table in work_side_by_side(assemble, bench.concepts):
+            report(FITTING, f"scored {table.concept}")
             _enter_codes(table.rows, codes, len(random_policies))
-            tables[concept.name] = table
+            tables[table.concept] = table
     report(1.0, "done")
     return {concept.name: tables[concept.name] for concept in chosen if concept.name in tables}
 

@@ -5,7 +5,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 
 from planprobe.core.errors import PlanprobeError, ShapeError
-from planprobe.instruments.probes.linear_probes import fit_probe, fit_probes
+from planprobe.instruments.probes.linear_probes import fit_probe, fit_probes, into_span
 from planprobe.instruments.probes.softmax_regression import solve_softmax
 from planprobe.instruments.probes.splits import Split, split_by_level
 from planprobe.instruments.probes.square_rows import gather_windows, list_rows
@@ -47,6 +47,26 @@ def test_loss_equals_scikit_learn(l2):
     assert bool(solution.converged.all())
     assert found == pytest.approx(wanted, abs=1e-5)
     assert float(solution.losses[0]) == pytest.approx(found, abs=1e-6)
+
+
+@pytest.mark.parametrize("l2", [1e-3, 1e-1])
+def test_coordinates_of_the_span_lose_nothing(l2):
+    """Fewer rows than features: solved in principal coordinates, at scikit-learn's loss on the features themselves."""
+    x, y = draw(120, 200)
+    x = x - x.mean(0)
+    inside, basis = into_span(x)
+    assert basis is not None
+    moments = (inside.T @ inside).double() / len(inside)
+    assert float((moments - torch.diag(moments.diagonal())).abs().max()) < 1e-5 * float(moments.max())
+    problem = (y[None], torch.tensor([l2]), torch.zeros(1, dtype=torch.int64))
+    solution = solve_softmax(inside, *problem, num_classes=CLASSES, uncorrelated=True, tolerance=1e-8)
+    oracle = LogisticRegression(C=1 / (len(y) * l2), tol=1e-9, max_iter=5000).fit(x.double().numpy(), y.numpy())
+    wanted = penalised_loss(x, y, torch.tensor(oracle.coef_), torch.tensor(oracle.intercept_), l2)
+    weights = solution.weights[0] @ basis.double()
+    assert penalised_loss(x, y, weights, solution.biases[0], l2) == pytest.approx(wanted, abs=1e-5)
+    general = solve_softmax(inside, *problem, num_classes=CLASSES, tolerance=1e-8)
+    assert float(solution.losses[0]) == pytest.approx(float(general.losses[0]), abs=1e-6)
+    assert abs(int(solution.iterations[0]) - int(general.iterations[0])) <= 5
 
 
 def test_bias_is_not_penalised():

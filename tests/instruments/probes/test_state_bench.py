@@ -9,9 +9,13 @@ from sklearn.decomposition import PCA
 from torch import nn
 
 from planprobe.core.errors import ShapeError, UnknownNameError
-from planprobe.instruments.concepts.catalog import Concept, StateConcept
+from planprobe.instruments.concepts.catalog import Concept, StateConcept, get_concept
 from planprobe.instruments.concepts.square_concepts import find_entries
 from planprobe.instruments.hooks import open_policy
+from planprobe.instruments.probes.bench import AGENT
+from planprobe.instruments.probes.recording import Watch, record_states
+from planprobe.instruments.probes.square_bench import SquareBench
+from planprobe.instruments.probes.state_bench import StateBench
 from planprobe.instruments.probes.state_rows import StateRows, fit_board_pca, gather_states
 from planprobe.instruments.probes.table import probe_table, probe_tables
 from planprobe.subjects.envs.generate_maze import generate_mazes
@@ -62,6 +66,30 @@ def tables(levels):
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
     return found
+
+
+def test_fits_do_not_depend_on_the_number_of_workers(levels):
+    """Squares, and states with fewer and with more features than rows."""
+    concepts, agent = (
+        [get_concept(name) for name in ("agent-position-1", "action-ahead-1")],
+        Counter(board=(SIZE, SIZE)),
+    )
+    watch = Watch(concepts, {AGENT: (open_policy(agent), SITE)}, {}, history=1)
+    recording = record_states(open_policy(agent), make_env, levels[:12], watch, per_level=2)
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            benches = (SquareBench(recording, concepts[:1], (0.1,)), StateBench(recording, concepts[1:], (0.1,)))
+            for bench, readings in zip(benches, ((1,), ("agent", "flat")), strict=True):
+                stages = [text for _, text in bench.run_split(0, readings)]
+                fits = [fit for fits in bench.probes.values() for fit in fits.items()]
+                found.append((stages, [(key, fit.weights.tolist(), fit.test_counts.tolist()) for key, fit in fits]))
+    finally:
+        torch.set_num_threads(before)
+    assert len(found[0][1]) == 1
+    assert len(found[1][1]) == 2
+    assert found[:2] == found[2:]
 
 
 # the battery ---------------------------------------------------------------------------------------------------------

@@ -43,6 +43,7 @@ UNIT, R2_UNIT = "bits a number of the posterior", "R² of the numbers of the pos
 LINEAR, MLP = "linear", "one hidden layer"
 MAX_MEMORY = 8192  # numbers a board; more is a cache of inputs, whose maps would have more weights than rows
 MIN_TRIALS = 25
+TRIALS_A_NUMBER = 10  # of memory, in training, before what the maps cannot read counts as not there (rule of ten)
 LEAST_ERROR = 1e-4  # of the variance: what is read better than that counts as read exactly
 _IRRELEVANT, _PARTNER, _SHARPNESS = 601, 602, 0.7
 
@@ -164,7 +165,8 @@ def run(
         num_updates: of the maps with a hidden layer.
     Returns: effect = bits on trials never seen, by the kind of map that did better on the valid ones; beyond_controls =
     its lead over the best control, each by its own better map. rows: 'maps', both maps of each; 'time', by step;
-    'psi', nats that a probe of psi and the exact posterior lack, by step.
+    'psi', nats that a probe of psi and the exact posterior lack, by step. Refuted only where the maps were fitted on
+    `TRIALS_A_NUMBER` trials for each number of memory.
     Raises: TooFewLevelsError; ShapeError (memory).
     """
     steps = pick_steps(trials.active, most=most_steps)
@@ -198,6 +200,13 @@ def run(
     if outcome == "supported" and not untrained:
         outcome = "inconclusive"
         notes.append("The lead is large enough, but nothing is supported without an untrained net beside it.")
+    fitted, size = len(rows.trials[rows.split.train].unique()), memory.shape[1]
+    if outcome == "refuted" and fitted < TRIALS_A_NUMBER * size:
+        outcome = "inconclusive"
+        notes.append(
+            f"Maps of {size} numbers were fitted on {fitted} trials: too few to tell that nothing can be read. A "
+            f"refutation asks for {TRIALS_A_NUMBER * size}."
+        )
     table = [{"table": "maps", **row} for row in _map_rows(fits, seed)]
     table += [{"table": "time", **row} for row in _time_rows(best, rows, seed)]
     table += [{"table": "psi", **row} for row in psi_rows(trials, rows, memory, seed=seed)]

@@ -48,6 +48,23 @@ def test_the_last_pulls_hold_no_belief(trials):
     assert found.effect.value < 1
 
 
+class Padded(LastPullPolicy):
+    """The same with forty more numbers in memory, which hold nothing."""
+
+    def initial_state(self, num_boards, board=None):
+        return (*super().initial_state(num_boards, board), torch.zeros(num_boards, 40))
+
+    def step(self, observation, state):
+        logits, value, after = super().step(observation, state[:-1])
+        return logits, value, (*after, state[-1])
+
+
+def test_maps_with_more_weights_than_trials_refute_nothing(trials):
+    found = belief.run(Padded(), trials, min_effect=0.5, **OPTIONS)
+    assert found.outcome == "inconclusive"
+    assert "were fitted on 90 trials" in found.notes[-1]
+
+
 def test_without_an_untrained_net_nothing_is_supported(trials):
     found = belief.run(CountingPolicy(thompson_policy), trials, min_effect=0.5, **OPTIONS)
     assert found.outcome == "inconclusive"

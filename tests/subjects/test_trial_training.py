@@ -131,3 +131,29 @@ def test_predicting_shapes_the_memory_and_is_no_part_of_the_agent(recipe):
     assert losses[-1] < 0.7 * losses[0]
     assert not torch.equal(before, collector.net.recur.weight)
     assert not any("predictor" in name for name in collector.net.state_dict())
+
+
+def test_on_boards_only_what_the_view_shows_is_predicted_and_summed_over_squares():
+    """Planes of the last action and reward are left out: a reward of ten on every square would drown the move."""
+    recipe = make_recipe(
+        {
+            "name": "sokoban", "seed": 0,
+            "task": {"kind": "sokoban-trial", "size": 6, "num_boxes": [1, 1], "num_levels": 20, "episode_steps": 5},
+            "net": {"kind": "drc", "channels": 4, "num_layers": 1, "num_ticks": 1, "head": "pool", "hidden": 8,
+                    "crop_border": True},
+        }
+    )  # fmt: skip
+    env = make_training_env(replace(recipe, training=replace(recipe.training, num_boards=4)), frames=0)
+    net = make_net_for(recipe.net, env)
+    collector = Collector(net, env, reset_memory=False, reward_scale=0.1, seed=0)
+    batch = collector.collect(8)
+    predictor = Predictor(net, view_planes=env.view_planes)
+    for parameter in predictor.parameters():
+        torch.nn.init.zeros_(parameter)
+    features, _ = net.unroll_features(batch.observations, batch.state, batch.starts)
+    follows = ~batch.episode_done[:-1]
+    view = batch.observations[:, :, :4, 1:-1, 1:-1]
+    changed = (view[1:] != view[:-1]).flatten(2).sum(-1) * follows  # an unseen change costs one a square and plane
+    expected = batch.rewards.pow(2).mean() + changed.sum() / follows.sum()
+    torch.testing.assert_close(predictor.loss(features, batch), expected)
+    assert changed.sum() > 0

@@ -38,6 +38,8 @@ class SokobanTrialTask:
     same_level: play one level in all episodes of a trial, in place of a new one in each.
     one_pays: only one target counts, the k-th in reading order with k drawn per trial; a box on any other earns
         nothing, and the level is solved as soon as one is on it. All targets look alike.
+    num_permutations: draw among the first so many of `all_permutations`: 1 is the identity alone, 2 may swap left
+        and right, 6 leave up alone.
     permutation_id: keep this permutation for ever, in place of a draw; 0 is the identity.
     split, num_levels: the bank; its layouts are those of no other split.
     Raises: RecipeError (a number out of range, an unknown split, one_pays with a single box).
@@ -50,6 +52,7 @@ class SokobanTrialTask:
     episode_steps: int = 40
     same_level: bool = False
     one_pays: bool = False
+    num_permutations: int = NUM_PERMUTATIONS
     permutation_id: int | None = None
     split: str = "train"
     num_levels: int = 20_000
@@ -66,6 +69,8 @@ class SokobanTrialTask:
             raise RecipeError(f"sokoban-trial one_pays: needs two targets to choose from, got {self.num_boxes} boxes.")
         if self.permutation_id is not None and not 0 <= self.permutation_id < NUM_PERMUTATIONS:
             raise RecipeError(f"sokoban-trial permutation_id {self.permutation_id}: there are 0 to 23.")
+        if not 1 <= self.num_permutations <= NUM_PERMUTATIONS:
+            raise RecipeError(f"sokoban-trial num_permutations {self.num_permutations}: there are 1 to 24.")
 
     def levels(self) -> LevelSet:
         """The bank of levels."""
@@ -133,7 +138,7 @@ class SokobanTrialEnv(TrialEnv):
     def _begin_trial(self, ids: Tensor) -> None:
         counters = (ids, self.trials[ids])
         if self.task.permutation_id is None:
-            drawn = draw_below(NUM_PERMUTATIONS, self.seed, DRAW_TASK, *counters, _PERMUTATION)
+            drawn = draw_below(self.task.num_permutations, self.seed, DRAW_TASK, *counters, _PERMUTATION)
             self.permutation_ids[ids] = drawn
         else:
             self.permutation_ids[ids] = self.task.permutation_id

@@ -43,6 +43,7 @@ class TrialInputs:
         self.num_episodes, self.longest_trial = env.num_episodes, env.num_episodes * env.episode_steps
         widths = (env.num_planes, env.num_actions, 1, 1, 1)
         self.num_planes = sum(width for width, on in zip(widths, self._switches(), strict=True) if on)
+        self.view_planes = env.num_planes if inputs.observation else 0  # the first of them
         if not self.num_planes:
             raise ShapeError("an agent without any input cannot be run; switch at least one on.")
         self._clear(torch.arange(env.num_boards, device=env.device), first=True)

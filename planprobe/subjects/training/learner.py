@@ -14,11 +14,18 @@ from planprobe.subjects.training.predict import Predictor
 
 
 class Learner:
-    """Net, optimiser and schedules; knows nothing of environments or files."""
+    """Net, optimiser and schedules; knows nothing of environments or files.
 
-    def __init__(self, net: Net, recipe: TrainingRecipe, *, seed: int, bf16: bool = False) -> None:
+    view_planes: of an observation, how many come first and show the task; None: all. See `Predictor`.
+    """
+
+    def __init__(
+        self, net: Net, recipe: TrainingRecipe, *, seed: int, bf16: bool = False, view_planes: int | None = None
+    ) -> None:
         self.net, self.recipe, self.bf16 = net, recipe, bf16
-        self.predictor = Predictor(net).to(next(net.parameters()).device) if recipe.predict_weight else None
+        self.predictor = None
+        if recipe.predict_weight:
+            self.predictor = Predictor(net, view_planes=view_planes).to(next(net.parameters()).device)
         self.parameters = [*net.parameters(), *(self.predictor.parameters() if self.predictor else ())]
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr[0], eps=recipe.adam_eps)
         self.generator = torch.Generator().manual_seed(seed + 1)

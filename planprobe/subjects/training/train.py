@@ -76,14 +76,17 @@ class Trainer:
         self.frames, self.recent_solve_rate, self._next_eval = 0, 0.0, training.eval_every
         self._next_checkpoint = training.checkpoint_every
         self.recent_returns: list[float] = []
-        net = make_net_for(recipe.net, make_shape_env(recipe)).to(device)
+        shape_env = make_shape_env(recipe)
+        net = make_net_for(recipe.net, shape_env).to(device)
         self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - a stub lacks it
         if initial_weights is not None:
             load_strictly(self.net, initial_weights, where="what the run begins with")
         if training.algorithm == "teach":
             self.learner: Learner = TaughtLearner(self.net, training, seed=recipe.seed)
         else:
-            self.learner = Learner(self.net, training, seed=recipe.seed, bf16=bf16)
+            self.learner = Learner(
+                self.net, training, seed=recipe.seed, bf16=bf16, view_planes=getattr(shape_env, "view_planes", None)
+            )
         self.collector = self._make_collector()
         self._open_folder(resume)
 

@@ -94,8 +94,21 @@ class TestRules:
         assert len({tuple(row) for row in permutations.tolist()}) == 24
         assert permutations[0].tolist() == [UP, DOWN, LEFT, RIGHT]
 
+    def test_fewer_permutations_can_be_drawn_from(self):
+        env = SokobanTrialTask(**ONE_BOX, num_permutations=2).make_env(60, seed=0)
+        env.reset()
+        assert env.latents()["permutation"].unique(dim=0).tolist() == [[UP, DOWN, LEFT, RIGHT], [UP, DOWN, RIGHT, LEFT]]
+
     @pytest.mark.parametrize(
-        "options", [{"one_pays": True}, {"permutation_id": 24}, {"split": "dev"}, {"num_levels": 0}]
+        "options",
+        [
+            {"one_pays": True},
+            {"permutation_id": 24},
+            {"split": "dev"},
+            {"num_levels": 0},
+            {"num_permutations": 0},
+            {"num_permutations": 25},
+        ],
     )
     def test_nonsense_is_refused(self, options):
         with pytest.raises(RecipeError):

@@ -33,6 +33,8 @@ class Entry:
 
 _BANDITS = tuple(f"gru-rl2-bandit2-s{seed}" for seed in range(3))
 _SEEKERS = tuple(f"gru128-rl2-goal5-s{seed}" for seed in range(3))
+_ASKERS = tuple(f"gru-rl2-informative-s{seed}" for seed in range(3))
+_WALKERS = ("gru128-rl2-maze7-s0", "gru128-rl2-maze7-s1", "transformer-rl2-maze7-s0", "mlp-rl2-maze7-s0")
 
 EXPERIMENTS: dict[str, Entry] = {
     "adaptation": Entry(
@@ -57,16 +59,15 @@ EXPERIMENTS: dict[str, Entry] = {
     ),
     "revaluation": Entry(
         "does an agent that learns within a trial take a better course that it has never taken?",
-        "revaluation:run_revaluation",
-        tuple(f"planprobe.subjects.organisms:{family}_maze_trial7_s0" for family in ("replayer", "wavefront")),
+        "revaluation:run_revaluation", (*_WALKERS, "gru-rl2-twostep-s0"),
     ),
     "belief": Entry(
         "is the exact posterior over the latent variable in memory, and can one be run in place of the other?",
-        "belief:run_belief", _BANDITS,
+        "belief:run_belief", ("gru-rl2-bandit2-s0", "gru-rl2-twostep-s0", *_SEEKERS),
     ),
     "mixture": Entry(
         "does the agent act on samples of what it believes, or does it maximise, and does it ask when that pays?",
-        "mixture:run_mixture", _BANDITS,
+        "mixture:run_mixture", (*_ASKERS, *_BANDITS, "gru-rl2-bandit5-s0", *_SEEKERS),
     ),
     "commitment": Entry(
         "does an agent that looks for a hidden goal go for one goal until it is ruled out, or change its mind?",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -76,9 +77,28 @@ def test_the_text_follows_from_record_and_tables(folder):
 
 
 @pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
+def test_the_command_that_is_told_runs_the_agents_of_the_record(folder):
+    commands = [line.split() for line in PAGE.read_text().splitlines() if line.startswith("    planprobe run ")]
+    (words,) = [words for words in commands if words[2] == folder.name]
+    agents = list(EXPERIMENTS[folder.name].agents)
+    if "--agents" in words:
+        agents = list(takewhile(lambda word: not word.startswith("--"), words[words.index("--agents") + 1 :]))
+    record = load_findings(folder).provenance
+    assert [agent["name"] for agent in record["agents"]] == agents
+    assert record["budget"] == "quick"
+    assert words[words.index("--out") + 1] == str(folder.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: folder.name)
 def test_what_is_kept_is_small(folder):
     files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "figures"]
     assert {path.name: path.stat().st_size for path in files if path.stat().st_size > 1024 * LARGEST_KB} == {}
+
+
+def test_agents_that_experiments_are_run_on_are_shipped():
+    names = {name for entry in EXPERIMENTS.values() for name in entry.agents}
+    assert len(names) > 10
+    assert [name for name in sorted(names) if not (ROOT / "agents" / name / "weights.safetensors").exists()] == []
 
 
 def test_every_kept_experiment_is_told_of():

@@ -80,6 +80,10 @@ class TooFewLevelsError(PlanprobeError, ValueError):
     """Too few independent levels to split by level and give an interval."""
 
 
+class TrainingLevelsError(PlanprobeError, ValueError):
+    """Levels that an agent was trained on, where what is read from it must not be memory of them."""
+
+
 class UnreachableError(PlanprobeError, ValueError):
     """A level has no solution or no route where one is needed."""
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from planprobe.core.errors import ShapeError, TooFewLevelsError
+from planprobe.core.errors import ShapeError, TooFewLevelsError, TrainingLevelsError
+from planprobe.core.levels import LevelSet
 from planprobe.core.rng import draw_bits
 
 MIN_LEVELS = 10  # below that a fifth of the levels is a single one, and an interval over levels means nothing
@@ -49,6 +50,19 @@ def split_by_level(
     rank = draw_bits(seed, levels).argsort(stable=True).argsort()
     train, test = rank < num_train, rank >= len(levels) - num_test
     return Split(*(part[level_of_row] for part in (train, ~train & ~test, test)))
+
+
+def refuse_training_levels(levels: LevelSet) -> None:
+    """A probe that reads a plan off a level that training has shown may read a memory of it.
+
+    A level set knows its split by its name ('maze11/train'). Levels from elsewhere do not say what an agent has seen.
+    Raises: TrainingLevelsError.
+    """
+    if levels.name.rsplit("/", 1)[-1] == "train":
+        raise TrainingLevelsError(
+            f"'{levels.name}': the agent knows these levels, and what is read from it may be memory.\n"
+            "  Next: the test or the valid levels of its task."
+        )
 
 
 def check_split(level_ids: Tensor, split: Split) -> None:

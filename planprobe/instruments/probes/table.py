@@ -32,7 +32,7 @@ from planprobe.instruments.probes.number_probes import NumberProbeResult
 from planprobe.instruments.probes.online_code import OnlineCode
 from planprobe.instruments.probes.recording import OPTIMAL, Geometry, Planner, Recording, Watch, record_states
 from planprobe.instruments.probes.rows import RANDOM, Cell, ProbeKey, horizon_rows, subset_rows, table_rows
-from planprobe.instruments.probes.splits import split_by_level
+from planprobe.instruments.probes.splits import refuse_training_levels, split_by_level
 from planprobe.instruments.probes.square_bench import SquareBench
 from planprobe.instruments.probes.square_rows import gather_windows, list_rows
 from planprobe.instruments.probes.state_bench import StateBench
@@ -145,8 +145,10 @@ def probe_tables(
             and given those of the untrained net that does best; concepts with classes.
         seeds: number of splits of the levels; results are pooled by level over them. seed: of everything drawn.
         on_progress(fraction done, what is going on).
-    Raises: TooFewLevelsError (under ten levels); UnknownConceptError; UnknownSiteError; ShapeError (no squares there).
+    Raises: TrainingLevelsError (levels of a train split); TooFewLevelsError (under ten levels); UnknownConceptError;
+        UnknownSiteError; ShapeError (no squares there).
     """
+    refuse_training_levels(levels)
     chosen, report = expand_concepts(concepts), on_progress or (lambda fraction, text: None)
     nets = _open_nets(agent, sites, random_policies, {TWIN: twin, CLONE: clone}, twin_sites)
     planners = {OPTIMAL: planner, ALTERNATIVE: alternative}

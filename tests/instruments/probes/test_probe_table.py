@@ -9,7 +9,13 @@ import torch
 from hand_built_policies import CHANNELS, OneShotPlanner
 from torch import nn
 
-from planprobe.core.errors import ShapeError, TooFewLevelsError, UnknownConceptError, UnknownSiteError
+from planprobe.core.errors import (
+    ShapeError,
+    TooFewLevelsError,
+    TrainingLevelsError,
+    UnknownConceptError,
+    UnknownSiteError,
+)
 from planprobe.instruments.concepts.catalog import Labels
 from planprobe.instruments.detectors import decodable_plan
 from planprobe.instruments.hooks import open_policy
@@ -189,6 +195,8 @@ def test_what_does_not_exist_is_refused_before_anything_is_played(levels):
     agent = open_policy(OneShotPlanner(board=(SIZE, SIZE)))
     with pytest.raises(UnknownSiteError, match="hook_c"):
         probe_table(agent, no_env, levels, CONCEPT, sites="ticks.0.0.hook_h")
+    with pytest.raises(TrainingLevelsError, match=r"maze9/train.*may be memory"):
+        probe_table(agent, no_env, generate_mazes(12, size=SIZE, seed=0, split="train"), CONCEPT, sites=SITES)
     with pytest.raises(UnknownConceptError, match="agent-approach-direction"):
         probe_table(agent, no_env, levels, "agent-aproach-direction", sites=SITES)
     with pytest.raises(TooFewLevelsError):

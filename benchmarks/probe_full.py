@@ -41,11 +41,13 @@ def main() -> None:
 
 
 def run(agent: str, num_levels: int, options: tuple[str, ...]) -> tuple[float, float, float]:
-    """Seconds, CPU seconds and peak memory in MB of one run of the command."""
+    """Seconds, CPU seconds and peak memory in MB of one run of the command on two threads."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "planprobe", "probe", agent, *options, "--num-levels", str(num_levels)]
         began = time.perf_counter()
-        process = subprocess.Popen([*command, "--out", str(Path(folder) / "out")], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*command, "--threads", "2", "--out", str(Path(folder) / "out")], stdout=subprocess.DEVNULL
+        )
         _, status, usage = os.wait4(process.pid, 0)
         if status:
             raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")

@@ -28,8 +28,9 @@ _SAME_REWARD = 1e-4  # rewards of different outcomes differ by 1, those of the s
 def prior_permutations(task: SokobanTrialTask, num_boards: int, device: torch.device | str = "cpu") -> Tensor:
     """Belief before the first step over (permutation, which target pays), (B, 24, K) float64; K = 1 where all pay."""
     belief = torch.ones(num_boards, NUM_PERMUTATIONS, len(paying_ranks(task)), dtype=torch.float64, device=device)
-    if task.permutation_id is not None:
-        belief[:, torch.arange(NUM_PERMUTATIONS, device=device) != task.permutation_id] = 0
+    ids = torch.arange(NUM_PERMUTATIONS, device=device)
+    may_be = ids < task.num_permutations if task.permutation_id is None else ids == task.permutation_id
+    belief[:, ~may_be] = 0
     return belief / belief.sum((1, 2), keepdim=True)
 
 

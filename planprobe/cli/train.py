@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -54,8 +54,8 @@ class Train:
     """Where the run goes."""
     resume: Flag = False
     """Go on from the folder's checkpoint, where there is one."""
-    start: Annotated[str | None, optional("AGENT", "a net with random weights")] = None
-    """Begin with this agent's weights; the recipe's net must have the same shapes."""
+    start: Annotated[str | None, optional("AGENT", "what the recipe says")] = None
+    """Begin with this agent's weights (kept in the run's recipe); the recipe's net must have the same shapes."""
     device: str = "cpu"
     """cpu, or cuda."""
     compile: Flag = False
@@ -73,6 +73,7 @@ def run(arguments: list[str]) -> int:
     options = parse(Train, arguments, verb="train")
     recipe = _find_recipe(options.recipe)
     folder = options.out or Path("runs") / recipe.name
+    recipe = replace(recipe, start=options.start or _start_of_run(folder, recipe))
     check_folder(folder)
     _check_run(folder, resume=options.resume)
     use_threads(options.threads)
@@ -92,7 +93,7 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
     with _progress_bar(recipe) as on_progress:
         trainer = Trainer(
             recipe, folder, resume=options.resume, device=options.device, compiled=options.compile, bf16=options.bf16,
-            on_progress=on_progress, initial_weights=_start_weights(options.start),
+            on_progress=on_progress, initial_weights=_start_weights(recipe, folder),
         )  # fmt: skip
         try:
             limit = float("inf") if options.max_minutes is None else 60 * options.max_minutes
@@ -122,15 +123,27 @@ def _find_recipe(spec: str) -> Recipe:
     return load_recipe(path / RECIPE_FILE if path.is_dir() else path)
 
 
-def _start_weights(spec: str | None) -> dict[str, Tensor] | None:
-    """Of the agent to begin with. Raises: ArgumentError (its net is not one of a recipe)."""
+def _start_of_run(folder: Path, recipe: Recipe) -> str:
+    """The agent that the run in a folder began with, so that --resume need not name it; else the recipe's own."""
+    from planprobe.subjects.agent import RECIPE_FILE, RESUME_FILE
+    from planprobe.subjects.recipe import load_recipe
+
+    return load_recipe(folder / RECIPE_FILE).start if (folder / RESUME_FILE).exists() else recipe.start
+
+
+def _start_weights(recipe: Recipe, folder: Path) -> dict[str, Tensor] | None:
+    """Of the agent to begin with; None for a run that has begun. Raises: ArgumentError (not one of a recipe's nets)."""
     from torch import nn
 
-    if spec is None:
+    from planprobe.subjects.agent import RESUME_FILE
+
+    if not recipe.start or (folder / RESUME_FILE).exists():
         return None
-    agent = open_agent(spec)
+    agent = open_agent(recipe.start)
     if agent.folder is None or not isinstance(agent.net, nn.Module):
-        raise ArgumentError(f"--start {spec}: its weights are not those of a recipe's net.\n  Next: an agent's folder.")
+        raise ArgumentError(
+            f"start {recipe.start}: its weights are not those of a recipe's net.\n  Next: an agent's folder."
+        )
     return agent.net.state_dict()
 
 

@@ -17,10 +17,11 @@ _LEVEL_SETS = {
 def write_card(recipe: Recipe, metrics: dict, num_weight_bytes: int, code_version: str) -> str:
     """The card as Markdown. metrics: as `zoo.compute_metrics` returns them."""
     trials = recipe.plays_trials
+    start = f"begun with the weights of `{recipe.start}` and " if recipe.start else ""
     study = "" if trials else f"\n    planprobe study {recipe.name}           # does it plan?"
     return f"""# {recipe.name}
 
-{_describe_net(recipe.net)}, trained for {metrics["frames"]:,} steps with {recipe.training.algorithm.upper()}
+{_describe_net(recipe.net)}, {start}trained for {metrics["frames"]:,} steps with {recipe.training.algorithm.upper()}
 on {_describe_trials(recipe) if trials else _describe_task(recipe.board_task)}. {_describe_knowledge(recipe)}
 
 - Weights: {num_weight_bytes / 1e3:.0f} kB, float32, safetensors, no code. Training seed {recipe.seed}.

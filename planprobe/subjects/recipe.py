@@ -130,11 +130,14 @@ class Recipe:
     """A whole agent. name follows `<net>-<regime>-<task><size>[-<variant>]-s<seed>`.
 
     task: on boards (`TaskRecipe`), or with trials: the dataclass that `kind` names, see `envs.trial_catalog`.
+    start: the agent whose weights it begins with (a zoo name or a folder), of a net with the same shapes; '' for random
+    weights.
     inputs: what an agent is told beside the view; of tasks with trials alone.
     """
 
     name: str
     seed: int = 0
+    start: str = ""
     task: TaskRecipe | TrialTask = field(default_factory=TaskRecipe)
     inputs: Inputs = field(default_factory=Inputs)
     net: NetRecipe = field(default_factory=NetRecipe)

@@ -7,7 +7,10 @@ import json
 import pytest
 import torch
 
+from planprobe.core.errors import RecipeError
 from planprobe.subjects import zoo
+from planprobe.subjects.recipe import load_recipe
+from planprobe.subjects.training.train import Trainer
 from planprobe.subjects.zoo import load_agent
 
 RECIPE = """
@@ -117,6 +120,17 @@ def test_a_run_begins_with_an_agent(cli, recipe, maze_agent):
     assert cli("train", recipe, "--start", maze_agent, "--max-minutes", 0, "--json").code == 0
     started, given = load_agent("runs/tiny-maze9").net.state_dict(), load_agent(maze_agent).net.state_dict()
     assert all(torch.equal(started[key], value) for key, value in given.items())
+    assert load_recipe("runs/tiny-maze9/recipe.toml").start == str(maze_agent)  # so that the run can be made again
+    assert cli("train", recipe, "--resume", "--json").code == 0  # goes on without being told
+
+
+def test_a_recipe_may_say_what_it_begins_with(cli, recipe, maze_agent):
+    recipe.write_text(f'start = "{maze_agent}"\n' + RECIPE)
+    assert cli("train", recipe, "--max-minutes", 0, "--json").code == 0
+    started, given = load_agent("runs/tiny-maze9").net.state_dict(), load_agent(maze_agent).net.state_dict()
+    assert all(torch.equal(started[key], value) for key, value in given.items())
+    with pytest.raises(RecipeError, match="begins with the weights"):
+        Trainer(load_recipe(recipe), "runs/elsewhere")
 
 
 def test_a_run_does_not_begin_with_another_net(cli, recipe, maze_agent, tmp_path):

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from planprobe.core.allocator import keep_freed_memory
-from planprobe.core.errors import CheckpointError, TrainingDivergedError
+from planprobe.core.errors import CheckpointError, RecipeError, TrainingDivergedError
 from planprobe.core.store import load_strictly, load_tensors, save_tensors, write_atomic
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.nets.lstm_cell import compile_cell
@@ -50,8 +50,9 @@ class Trainer:
         recipe: what to train. folder: where resume file and log go; a folder of another recipe is refused.
         device: 'cpu' or 'cuda'; the whole loop stays on it. compiled: torch.compile the cell (needs a C++ compiler).
         bf16: autocast of forward passes, on a GPU. on_progress: called once an update.
-        initial_weights: start from these in place of a random net.
-    Raises: CheckpointError (the folder holds another recipe's run, or a run exists and `resume` is false).
+        initial_weights: start from these in place of a random net; of the recipe's `start`, where it names one.
+    Raises: CheckpointError (the folder holds another recipe's run, or a run exists and `resume` is false), RecipeError
+        (a new run of a recipe that starts from an agent, without its weights).
     """
 
     def __init__(
@@ -81,6 +82,11 @@ class Trainer:
         self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - a stub lacks it
         if initial_weights is not None:
             load_strictly(self.net, initial_weights, where="what the run begins with")
+        elif recipe.start and not (self.folder / RESUME_FILE).exists():
+            raise RecipeError(
+                f"'{recipe.name}' begins with the weights of '{recipe.start}', and none were given.\n"
+                f"  Next: initial_weights = load_agent('{recipe.start}').net.state_dict(), or planprobe train."
+            )
         if training.algorithm == "teach":
             self.learner: Learner = TaughtLearner(self.net, training, seed=recipe.seed)
         else:

@@ -144,13 +144,13 @@ def _notes(tables: dict[str, list[Row]], evidence: list[Evidence]) -> list[str]:
         for arm in dict.fromkeys(row["arm"] for row in tables["conditions"])
     ]
     for arm in dict.fromkeys(row["arm"] for row in tables["conditions"]):
-        outcomes = [item.outcome for item in evidence if str(item.rows[0]["agent"]).startswith(f"{arm}, ")]
+        outcomes = [item.outcome for item in evidence if str(item.rows[0]["agent"]).rsplit(", seed ", 1)[0] == arm]
         kinds = ", ".join(f"{outcomes.count(kind)} {kind}" for kind in dict.fromkeys(outcomes))
         notes.append(f"{arm}: it keeps in the world what it has to remember (D15): {kinds}, of {len(outcomes)} nets.")
     return [
         *notes,
-        "A track that carries nets out at first teaches the way home, not the way out: that is found in the other half "
-        "of training, by themselves.",
+        "A track that carries nets out at first teaches them the way home and not the way out, which they have to find "
+        "without it, in the second half of training.",
         "Always right is 1; who lets the track count the steps since the interval, and forgets the interval itself, "
         f"is right for one interval in {TRACK.longest - TRACK.shortest + 1}.",
         f"With neither memory nor a trace {best_without_trace(TRACK):.2f} is the most that can be had: responding with "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -220,6 +221,20 @@ def test_environment_memory_runs_and_says_so(monkeypatch):
     assert values[d15.INTACT] == values[d15.SCRAMBLED] == values[d15.MEMORY]  # nothing to scramble, nothing to reset
     walking = pick(found.tables["references"], player="walking, without memory")
     assert [row["value"] == 1 for row in walking] == [True, False]
+
+
+def test_nets_are_counted_in_their_own_arm():
+    """One arm's name is how another's begins."""
+    conditions = (d15.INTACT, d15.SCRAMBLED, d15.MEMORY)
+    arms = {"GRU, a track": "refuted", "GRU, a track, carried": "supported"}
+    rows = [{"arm": arm, "condition": name, "value": 0.5} for arm in arms for name in conditions]
+    evidence = [
+        SimpleNamespace(outcome=outcome, rows=[{"agent": f"{arm}, seed {seed}"}])
+        for arm, outcome in arms.items() for seed in range(2)
+    ]  # fmt: skip
+    notes = environment_memory._notes({"conditions": rows}, evidence)  # type: ignore[arg-type]
+    counts = [note for note in notes if "(D15)" in note]
+    assert [note.split("(D15): ")[1] for note in counts] == ["2 refuted, of 2 nets.", "2 supported, of 2 nets."]
 
 
 # intervals -----------------------------------------------------------------------------------------------------------

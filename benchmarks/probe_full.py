@@ -3,10 +3,10 @@
     python -m benchmarks.probe_full [AGENT [NUM_LEVELS]]
     python -m benchmarks.probe_full --memory [AGENT [FEW MANY]]
 
-Run by hand: some 25 CPU minutes, a third of them for the clone where boards are 11 x 11. CPU seconds stand beside the
-clock's, which also counts what else the machine does. 150 levels are those of a quick study: over five splits 98 of
-them are tested, and intervals reach .04 to either side of a score and .03 of a lead, under the .05 that counts as one.
-Fewer levels save less than they seem to: with fewer rows than weights, fits take several times the steps.
+By hand: some 25 CPU minutes, as its parts add up, a third of them the clone's where boards are 11 x 11. CPU seconds
+stand beside the clock's, which also counts what else the machine does. 150 levels are those of a quick study: over five
+splits 98 of them are tested, and intervals reach .04 to either side of a score and .03 of a lead, under the .05 that
+counts as one. Fewer save less than they seem to: with fewer rows than weights, fits take several times the steps.
 
 `--memory` asks whether memory grows with the levels, on one concept of squares and one of states: what is recorded and
 kept is of the same kind for every concept, and all of them would take hours on a thousand levels. States are no more

@@ -172,6 +172,8 @@ class Recipe:
         table = json.loads(json.dumps(dataclasses.asdict(self)))
         if not self.plays_trials:
             del table["inputs"]
+        if not self.start:
+            del table["start"]
         options = {key: value for key, value in table["task"].items() if value is not None}
         table["task"] = {"kind": self.task.kind, **options}
         return table

@@ -24,6 +24,7 @@ from planprobe.subjects.envs.trial import DRAW_EPISODE, DRAW_TASK, TrialEnv
 
 NUM_PERMUTATIONS = 24
 ALL_PAY = -1
+HELD_OUT_LEVELS = 500
 LEVEL_SEEDS = {"train": 21, "valid": 22, "test": 23}
 _PERMUTATION, _PAYING = range(2)  # what a draw decides
 _TARGET_PLANE = Sokoban.planes.index("target")
@@ -41,7 +42,8 @@ class SokobanTrialTask:
     num_permutations: draw among the first so many of `all_permutations`: 1 is the identity alone, 2 may swap left
         and right, 6 leave up alone.
     permutation_id: keep this permutation for ever, in place of a draw; 0 is the identity.
-    split, num_levels: the bank; its layouts are those of no other split.
+    split, num_levels: the bank; its layouts are those of no other split. Held-out banks have HELD_OUT_LEVELS at most, as
+        small boards have few.
     Raises: RecipeError (a number out of range, an unknown split, one_pays with a single box).
     """
 
@@ -74,7 +76,8 @@ class SokobanTrialTask:
 
     def levels(self) -> LevelSet:
         """The bank of levels."""
-        return _make_bank(self.size, tuple(self.num_boxes), self.split, self.num_levels)
+        num_levels = self.num_levels if self.split == "train" else min(self.num_levels, HELD_OUT_LEVELS)
+        return _make_bank(self.size, tuple(self.num_boxes), self.split, num_levels)
 
     def make_env(
         self, num_boards: int, *, seed: int = 0, device: torch.device | str = "cpu", autoreset: bool = True

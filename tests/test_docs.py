@@ -122,7 +122,8 @@ def test_commands_exist(path):
         if program == "make":
             assert set(words) <= set(targets), line
         elif program == "python":
-            assert (ROOT / words[1]).is_dir(), line
+            module = ROOT / words[1].replace(".", "/")
+            assert module.is_dir() or module.with_suffix(".py").is_file(), line
         elif words[0] != "VERB":
             assert words[0] in VERBS, line
             options = {word.split("=")[0] for word in words if word.startswith("--")}

@@ -42,7 +42,7 @@ class SokobanTrialTask:
     num_permutations: draw among the first so many of `all_permutations`: 1 is the identity alone, 2 may swap left
         and right, 6 leave up alone.
     permutation_id: keep this permutation for ever, in place of a draw; 0 is the identity.
-    split, num_levels: the bank; its layouts are those of no other split. Held-out banks have HELD_OUT_LEVELS at most, as
+    split, num_levels: the bank; its layouts are those of no other split. Held-out banks have HELD_OUT_LEVELS at most:
         small boards have few.
     Raises: RecipeError (a number out of range, an unknown split, one_pays with a single box).
     """

@@ -9,8 +9,8 @@ trials asks neither D1 nor D7, so it never says of anybody that it plans, or tha
 there the detectors' own rates are what counts, how often what more it says is right, and how often a planner is said to
 adapt without planning.
 
-Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100, 101, 200, 201, and 300 to 304. No
-rate is reported on them. A family that was trained counts with every seed of which there are weights.
+Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100, 101, 200, 201, 300 to 304, and 400 to
+402. No rate is reported on them. A family that was trained counts with every seed of which there are weights.
 """
 
 from __future__ import annotations

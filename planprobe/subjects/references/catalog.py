@@ -11,6 +11,7 @@ from planprobe.subjects.references.play import Player
 
 BAYES, THOMPSON, GREEDY = "Bayes-optimal", "Thompson", "greedy posterior mean"
 MAX_POSITIONS = 20_000  # of a search plan, about a second
+MAX_BOXES = 2  # with more, a board takes the solver seconds
 MAX_COUNTS = 500_000  # with more, tables take longer than all the rest of a scorecard
 
 
@@ -20,6 +21,7 @@ def reference_players(task: Any) -> dict[str, Player]:
         "bandit": _bandit_players, "informative-bandit": _informative_players, "two-step": _two_step_players,
         "causal": _causal_players, "tabular-mdp": _mdp_players, "hidden-goal": _goal_players, "doors": _door_players,
         "maze-trial": _maze_players, "timing": _timing_players, "regression": _regression_players,
+        "sokoban-trial": _sokoban_players,
     }  # fmt: skip
     return makers[task.kind](task) if task.kind in makers else {}
 
@@ -114,3 +116,11 @@ def _maze_players(task: Any) -> dict[str, Player]:
     if task.start == "fixed":
         found["search, then loop-erased replay"] = players.LoopErasedReplayPlayer()
     return found | {"oracle": players.ShortestPathOracle()}
+
+
+def _sokoban_players(task: Any) -> dict[str, Player]:
+    from planprobe.subjects.references import sokoban_players as players
+
+    if task.one_pays or task.num_boxes[1] > MAX_BOXES:
+        return {}
+    return {"solver, exact belief": players.PermutationSolverPlayer(), "oracle": players.PermutationSolverOracle()}

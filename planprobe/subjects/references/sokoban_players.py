@@ -1,4 +1,4 @@
-"""A reference player of Sokoban trials: the optimal solver behind an exact belief about what the actions do."""
+"""Reference players of Sokoban trials: the optimal solver behind an exact belief about what the actions do, or told."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from planprobe.core.grid import NUM_MOVES
 from planprobe.core.protocols import StepResult
-from planprobe.subjects.envs.sokoban_trial import SokobanTrialEnv, all_permutations
+from planprobe.subjects.envs.sokoban_trial import NUM_PERMUTATIONS, SokobanTrialEnv, all_permutations
 from planprobe.subjects.envs.solver import solve
 from planprobe.subjects.envs.trial import TrialEnv
 from planprobe.subjects.references.permutation_belief import (
@@ -70,3 +70,12 @@ class PermutationSolverPlayer:
         boards = cells.view(-1, *self.view.shape[2:])
         for board in where.nonzero().flatten().tolist():
             self._plans[board] = list(solve(boards[board], int(players[board]), metric="pushes").actions)
+
+
+class PermutationSolverOracle(PermutationSolverPlayer):
+    """The same, told which way each action moves."""
+
+    def begin(self, env: TrialEnv) -> None:
+        super().begin(env)
+        told = F.one_hot(env.latents()["permutation_id"], NUM_PERMUTATIONS).to(self.belief.dtype)
+        self.belief = told[:, :, None] * self.belief.sum(1, keepdim=True)

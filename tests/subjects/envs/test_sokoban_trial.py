@@ -13,6 +13,7 @@ from planprobe.subjects.envs.sokoban import Sokoban
 from planprobe.subjects.envs.sokoban_trial import ALL_PAY, SokobanTrialTask, all_permutations, keep_target
 from planprobe.subjects.references.permutation_belief import prior_permutations, update_permutation_belief
 from planprobe.subjects.references.play import play_reference
+from planprobe.subjects.references.catalog import reference_players
 from planprobe.subjects.references.sokoban_players import PermutationSolverPlayer
 
 UP, DOWN, LEFT, RIGHT = range(4)
@@ -177,3 +178,16 @@ def test_the_solver_needs_the_permutation_and_learns_it():
     assert ((player.belief > 0).sum((1, 2)) == 1).float().mean() > 0.8
     assert float((returns[:, 2] > 0).float().mean()) > 0.8
     assert float(returns[:, 2].mean()) > float(returns[:, 0].mean())
+
+
+def test_the_oracle_solves_every_level_and_the_solver_catches_up_with_it():
+    players = reference_players(SokobanTrialTask(**ONE_BOX))
+    task = SokobanTrialTask(**ONE_BOX, num_episodes=3)
+    returns = {name: play_reference(player, task, 30) for name, player in players.items()}
+    assert (returns["oracle"] > 9).all()  # +1 on the target, +10 solved, .1 a step
+    lead = (returns["oracle"] - returns["solver, exact belief"]).mean(0)
+    assert lead[0] > 0.3 and lead[2] < lead[0] / 2
+
+
+def test_no_player_stands_beside_agents_where_it_would_want_the_wrong_target():
+    assert not reference_players(SokobanTrialTask(num_boxes=(2, 2), one_pays=True))

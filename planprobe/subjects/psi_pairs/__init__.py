@@ -1,0 +1,1 @@
+"""Clean / corrupted pairs of histories that differ in psi alone, a file for what tasks of a kind have in common."""

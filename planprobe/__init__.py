@@ -26,11 +26,11 @@ __all__ = [
     "load_results", "make_env", "make_net", "make_organism", "make_recipe", "make_trial_env", "named_levels",
     "observation_geometry", "observation_planner", "observe_pairs", "open_activations", "open_policy",
     "optimal_action_mask", "optimal_actions", "patch_from", "patch_grid", "patch_pairs", "play", "play_levels",
-    "play_reference", "play_trials", "probe_table", "probe_tables", "publish_agent", "read_levels", "rebuild_figures",
-    "route_patches", "save_agent", "score_first_moves", "score_levels", "score_trials", "screen_patches",
-    "select_sites", "solve", "solve_levels", "solve_rate", "steer", "study", "task_levels", "task_pairs",
-    "trial_class", "two_route_mazes", "two_route_sokoban", "verify_agent", "write_activations", "write_levels",
-    "write_report",
+    "play_reference", "play_trials", "probe_table", "probe_tables", "psi_pairs", "publish_agent", "read_levels",
+    "rebuild_figures", "route_patches", "save_agent", "score_first_moves", "score_levels", "score_trials",
+    "screen_patches", "select_sites", "solve", "solve_levels", "solve_rate", "steer", "study", "task_levels",
+    "task_pairs", "trial_class", "two_route_mazes", "two_route_sokoban", "verify_agent", "write_activations",
+    "write_levels", "write_report",
 ]  # fmt: skip
 
 _NAMES_BY_MODULE = {
@@ -56,6 +56,7 @@ _NAMES_BY_MODULE = {
     "subjects.envs.trial_inputs": ("Inputs",),
     "subjects.nets": ("make_net",),
     "subjects.organisms": ("FAMILIES", "Organism", "make_organism"),
+    "subjects.psi_pairs.catalog": ("psi_pairs",),
     "subjects.recipe": ("NetRecipe", "Recipe", "TaskRecipe", "TrainingRecipe", "load_recipe", "make_recipe"),
     "subjects.references.play": ("play_reference",),
     "subjects.scorecard": ("Condition", "find_score", "score_first_moves", "score_levels"),

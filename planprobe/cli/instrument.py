@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from planprobe.cli.arguments import check_folder, open_board_agent, use_threads
+from planprobe.cli.arguments import check_folder, open_agent, open_board_agent, use_threads
 from planprobe.cli.output import say, show
 from planprobe.core.records import Row
 
@@ -50,18 +50,18 @@ class Measured:
 
 
 def run_instrument(
-    verb: str, options: Options, measure: Callable[[Agent, Options], Measured], *, of_trials: str
+    verb: str, options: Options, measure: Callable[[Agent, Options], Measured], *, of_trials: str | None
 ) -> int:
-    """Measure one agent that plays levels, save where that is asked for, print.
+    """Measure one agent, save where that is asked for, print.
 
-    of_trials: what an agent that plays trials is told. Returns: the exit code.
+    of_trials: what an agent that plays trials is told; None = it is measured too. Returns: the exit code.
     Raises: ArgumentError (it plays trials); OutputError (the folder cannot be written to, found out before the work).
     """
     from planprobe.cli.saving import describe_run, save_figures, save_run
 
     began = time.monotonic()
     use_threads(options.threads)
-    agent = open_board_agent(options.agent, of_trials)
+    agent = open_agent(options.agent) if of_trials is None else open_board_agent(options.agent, of_trials)
     if options.out is not None:
         check_folder(options.out)
     found = measure(agent, options)

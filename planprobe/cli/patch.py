@@ -26,6 +26,9 @@ MOST_ROWS = 40  # of a map, printed; --json and --out have all
 class Patch:
     """Exact activation patching on pairs of levels that differ in one thing and have another best first move.
 
+    An agent that plays trials is given pairs of histories that differ in what is hidden (psi: the goal, the open door,
+    the arm that pays, what actions do) and end on the same view, where another action is best.
+
     Each row is one part of the run: its effect on the present move, 0 = corrupted run, 1 = clean run, with its 95 %
     interval over levels, beside the first-order estimate (attribution patching). Measures: logit difference of the two
     best moves, KL from the clean policy, log-odds among legal moves, agreement with the clean route.
@@ -35,15 +38,16 @@ class Patch:
       planprobe patch drc12-rl-maze11-s0 --squares each --num-exact 200 --out results/patched
       planprobe patch drc12-rl-maze11-s0 --change toggle-wall --sites 'ticks.{-1}.*.hook_h' --path 1 2 3 4 6 8
       planprobe patch drc13-rl-sokoban7-s0 --thinking-steps 2 --channels 0:8 8:16 --route-moves 8 --json
+      planprobe patch gru128-rl2-goal5-s0 --sites 'ticks.0.0.hook_h' --out results/patched-psi
     """
 
     agent: AgentSpec
-    change: Annotated[str | None, optional("NAME", "move-goal in mazes, swap-target in Sokoban")] = None
-    """What differs in a pair: move-goal or toggle-wall (maze), swap-target or toggle-wall (Sokoban)."""
+    change: Annotated[str | None, optional("NAME", "move-goal in mazes, swap-target in Sokoban, psi in trials")] = None
+    """What differs in a pair: move-goal or toggle-wall (maze), swap-target or toggle-wall (Sokoban), psi (trials)."""
     sites: Annotated[tuple[str, ...], optional("GLOB ...", "ticks.*.*.hook_h")] = ("ticks.*.*.hook_h",)
     """Where; planprobe agents show AGENT lists sites. {0,2}, {1:3} and {-1} choose ticks or layers."""
     steps: Annotated[tuple[int, ...], optional("INT ...", "each by itself")] = ()
-    """Clock steps, thinking steps first, each a patch of its own."""
+    """Clock steps, thinking steps first, each a patch of its own; of trials, steps since the trial began."""
     squares: Literal["all", "each"] = "all"
     """The whole board at once, or every square by itself."""
     channels: Annotated[tuple[str, ...], optional("all, each, or GROUP ...", "all")] = ("all",)
@@ -65,7 +69,7 @@ class Patch:
     only_right: Flag = False
     """Leave out pairs on which the agent misses the best move of either run."""
     levels: Annotated[str, arg(metavar="NAME")] = "test"
-    """Level set of the agent's task that pairs are made of."""
+    """Level set of the agent's task that pairs are made of; of trials, the split of their layouts."""
     num_pairs: Annotated[int, arg(metavar="INT")] = 100
     """How many, each of another level."""
     seed: Annotated[int, arg(metavar="INT")] = 0
@@ -80,11 +84,7 @@ def run(arguments: list[str]) -> int:
     """Parse, patch, print."""
     options = parse(Patch, arguments, verb="patch")
     channels = _check(options)
-    return run_instrument(
-        "patch", options, partial(_patch, channels=channels),
-        of_trials="patch makes pairs of levels.\n"
-        "  In Python, patch_pairs takes HistoryPairs of any two histories, ψ changed or not.",
-    )  # fmt: skip
+    return run_instrument("patch", options, partial(_patch, channels=channels), of_trials=None)
 
 
 def _check(options: Patch) -> Any:
@@ -123,7 +123,7 @@ def _patch(agent: Agent, options: Patch, *, channels: Any) -> Measured:
             on_progress=on_progress, **{name: getattr(options, name) for name in same},
         )  # fmt: skip
     agreement = None if table.agreement is None else asdict(table.agreement)
-    facts = {"change": table.change, "num_pairs": len(table.pairs), "rank_agreement": agreement, "notes": table.notes}
+    facts = {**table.pair_facts(), "rank_agreement": agreement, "notes": table.notes}
     tables = {"rows": table.rows, "baselines": table.baselines} | ({"screen": table.screen} if table.screen else {})
     return Measured(table.level_sets(), facts, tables, partial(_print, agent, table, options), draw_patching)
 

@@ -6,6 +6,7 @@ instrument needs are two histories of observations, so that a pair can also diff
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -94,6 +95,13 @@ class HistoryPairs:
     @property
     def num_steps(self) -> int:
         return self.clean.shape[1]
+
+    def hash(self) -> str:
+        """sha256 over size and observations of both runs: their identity beside a result."""
+        digest = hashlib.sha256(repr(tuple(self.clean.shape)).encode())
+        for run in (self.clean, self.corrupted):
+            digest.update(run.cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
     def swap(self) -> HistoryPairs:
         """The other way round: from what was the corrupted run into what was the clean one."""

@@ -64,6 +64,49 @@ def test_shown_with_its_recipe_and_sites(cli, run):
     assert "inputs.step_index" in cli("agents", "show", RUN).out
 
 
+@pytest.fixture
+def roomy_run(cli, tmp_path):
+    """On a grid with room for two goals and a square between them."""
+    recipe = RECIPE.replace("size = 3", "size = 4").replace("episode_steps = 3", "episode_steps = 15")
+    (tmp_path / "roomy.toml").write_text(recipe)
+    return cli("train", "roomy.toml", "--json").json
+
+
+def test_histories_that_differ_in_psi_are_patched(cli, roomy_run, tmp_path):
+    result = cli("patch", RUN, "--num-pairs", 6, "--sites", "ticks.0.0.hook_h", "--out", "patched", "--json")
+    assert result.code == 0, result.err
+    assert (result.json["change"], result.json["num_pairs"], result.json["histories"]["steps"]) == ("psi", 6, 19)
+    rows = [row for row in result.json["rows"] if row["measure"] == "logit-difference"]
+    assert [row["step"] for row in rows] == list(range(19))
+    gap = next(row["gap"] for row in result.json["baselines"] if row["measure"] == "logit-difference")
+    assert rows[0]["raw"] == 0  # before anything was paid both runs are one
+    assert rows[-1]["raw"] == pytest.approx(gap)  # all of memory, where the move is read
+    saved = json.loads((tmp_path / "patched" / "patch.json").read_text())
+    assert saved["histories"] == result.json["histories"]
+    assert (tmp_path / "patched" / "patch" / "patch-sites.html").is_file()
+    backwards = cli("patch", RUN, "--num-pairs", 6, "--sites", "ticks.0.0.hook_h", "--reverse", "--steps", 18, "--json")
+    assert backwards.json["baselines"][0]["clean"] == pytest.approx(-result.json["baselines"][0]["corrupted"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (("--change", "move-goal"), "UnknownNameError", "psi"),
+        (("--path", 1), "RecipeError", "path"),
+        (("--thinking-steps", 2), "RecipeError", "thinking_steps"),
+        (("--route-moves", 2), "RecipeError", "route_moves"),
+        (("--levels", "valid"), "RecipeError", "'valid'"),
+        (("--squares", "each", "--steps", 40), "AddressError", "steps"),
+        (("--sites", "ticks.0.0.hook_c"), "UnknownSiteError", "ticks.0.0.hook_h"),
+    ],
+)
+def test_what_only_levels_have_is_refused(cli, roomy_run, arguments, error, says):
+    result = cli("patch", RUN, "--num-pairs", 4, *arguments)
+    assert result.code == 2
+    assert result.err.startswith(error)
+    assert says in result.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

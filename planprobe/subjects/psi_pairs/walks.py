@@ -1,7 +1,7 @@
 """Pairs that differ in psi, for tasks where the agent walks: where the goal is, which door is open.
 
 Hidden goal: the first episode walks the grid row by row, over both goals; only what is paid differs. Then the agent is
-walked to a square from which no move is best for both.
+walked, over neither of them, to a square from which no move is best for both.
 Doors: the first episode walks past every door and sees which is open. The pair is read in the second, before the wall.
 Maze trials: a goal ends its episode, so each run is walked a shortest way to its own, after as many blocked moves that
 both arrive at once. The pair is read at the start of the second episode, after a blocked move, so that the last action
@@ -53,8 +53,10 @@ def draw_goals(task: HiddenGoalTask, inputs: Inputs, num_trials: int, seed: int)
     here = draw_square(~(best[0] & best[1]).any(1) & near, seed, _WALK, numbers)
     forced = torch.cat([sweep.expand(num_trials, -1), _walk_to(here, task.size)], dim=1)
     drawn = replace(task, goal=None)
-    runs = [lead(drawn, inputs, forced, _set_goals(goals), seed=seed).observations for goals in (clean, corrupted)]
-    return PsiCandidates(*runs, *(mask[numbers, :, here] for mask in best), told=may.sum(1) >= 2)
+    led = [lead(drawn, inputs, forced, _set_goals(goals), seed=seed) for goals in (clean, corrupted)]
+    first, second = (run.rewards[:, -MAX_WALK:] for run in led)
+    told = (may.sum(1) >= 2) & (first == second).all(1)  # the last walk leads over neither goal
+    return PsiCandidates(*(run.observations for run in led), *(mask[numbers, :, here] for mask in best), told=told)
 
 
 def serpentine(size: int) -> Tensor:
@@ -117,7 +119,7 @@ def draw_doors(task: DoorsTask, inputs: Inputs, num_trials: int, seed: int) -> P
             env.doors = opened.clone()
 
         runs.append(lead(task, inputs, forced, set_psi, seed=seed).observations)
-    return PsiCandidates(*runs, best[clean], best[corrupted], told=clean != corrupted)
+    return PsiCandidates(runs[0], runs[1], best[clean], best[corrupted], told=clean != corrupted)
 
 
 # mazes ---------------------------------------------------------------------------------------------------------------

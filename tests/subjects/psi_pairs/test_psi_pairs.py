@@ -63,6 +63,11 @@ def test_each_run_was_paid_on_its_goal_and_the_best_move_leads_there(pairs):
         assert bool((away(ahead) == (away(here) - 1).clamp(min=0)).all())
 
 
+def test_the_last_walk_tells_nothing_more(pairs):
+    walk = slice(TASK.episode_steps + 1, None)
+    assert torch.equal(pairs.clean[:, walk], pairs.corrupted[:, walk])
+
+
 def test_no_move_is_best_for_both_goals(pairs):
     assert bool((pairs.clean_actions != pairs.corrupted_actions).all())
 

@@ -115,6 +115,7 @@ def rate_rows(rates: Rates) -> list[Row]:
     rows.append({"what": "non-planners called 'plans'", WRONG: _text(rates.called_planner)})
     rows.append({"what": "planners said not to plan", WRONG: _text(rates.planner_denied)})
     rows.append({"what": "type is right", RIGHT: _text(rates.type_right)})
+    rows.append({"what": "true account ruled out", WRONG: _text(rates.account_denied)})
     return rows
 
 

@@ -106,6 +106,7 @@ def _print(verdict: Verdict, out: Path) -> None:
             print("".join(f"  - {line}\n" for line in lines))
     if verdict.selection:
         print(f"Selection or control? {verdict.selection}\n")
+    print_table({**row, "stands": "stands" if row["stands"] else "ruled out"} for row in verdict.accounts)
     say(f"Report: {out / REPORT_FILE}")
 
 

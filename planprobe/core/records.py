@@ -64,7 +64,8 @@ class Verdict:
     reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions.
     planning_type: 'parallel sweep', 'serial rollout', 'sampled worlds', 'serial or sampled', or 'not determined', with
     ', once' where it does not plan again; it says how, if the agent plans. selection: does it choose among candidate
-    plans by an objective, or does the world alone correct it; sentences.
+    plans by an objective, or does the world alone correct it; sentences. accounts: a row for each account of what goes on
+    inside, with what was found as it predicts, what speaks against it, and whether it stands.
     """
 
     agent: str
@@ -76,6 +77,7 @@ class Verdict:
     provenance: dict[str, Any]
     planning_type: str = "not determined"
     selection: str = ""
+    accounts: list[Row] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -16,6 +16,7 @@ Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100,
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass, replace
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from planprobe.core.errors import RecipeError, unknown_name
-from planprobe.core.records import Effect, Row
+from planprobe.core.records import Effect, Outcome, Row
 from planprobe.core.store import write_json
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
@@ -43,8 +44,10 @@ from planprobe.subjects.organisms.families import (
 )
 from planprobe.subjects.organisms.trained import trained_seeds
 from planprobe.subjects.recipe import Recipe
+from planprobe.verdict.accounts import weigh_accounts
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.criteria import MIN_SOLVE_RATE
+from planprobe.verdict.judge import settled_outcome
 from planprobe.verdict.rates import (
     BOARD_BATTERY,
     RATES_FILE,
@@ -58,7 +61,7 @@ from planprobe.verdict.rates import (
 from planprobe.verdict.results import finite
 from planprobe.verdict.study import take_evidence
 from planprobe.verdict.trial_study import take_trial_evidence
-from planprobe.verdict.truths import TRUE_OF, TRUE_OF_TRIALS, claim_holds
+from planprobe.verdict.truths import ACCOUNT_OF, TRUE_OF, TRUE_OF_TRIALS, claim_holds
 
 CASES_FOLDER = "cases"
 DENIALS = (ADAPTS, DOES_NOT_PLAN, UNUSED)  # readings that say of an agent that it does not plan
@@ -224,7 +227,18 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
         called_planner=_share(each.reading == PLANS for each in judged if each.answer != PLANS),
         planner_denied=_share(each.reading in DENIALS for each in judged if each.answer == PLANS),
         type_right=_share(each.kind == each.planning_type for each in said_plans),
+        account_denied=_share(not own_account_stands(each) for each in judged if each.case.family in ACCOUNT_OF),
     )
+
+
+def own_account_stands(judged: JudgedCase) -> bool:
+    """Whether the account that is true of an organism was left standing."""
+    found: dict[str, Outcome] = {}
+    for row in judged.rows:
+        low, power = (math.nan if row[key] is None else row[key] for key in ("low", "power"))
+        found[row["detector"]] = settled_outcome(row["outcome"], low, power, judged.solve_rate)
+    rows = weigh_accounts(found, in_trials=judged.case.task in TRIALS)
+    return next(row["stands"] for row in rows if row["account"].startswith(ACCOUNT_OF[judged.case.family]))
 
 
 def is_right(judged: JudgedCase) -> bool:

@@ -37,6 +37,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from planprobe.core.records import Effect, Evidence, Outcome, Verdict
+from planprobe.verdict.accounts import weigh_accounts
 from planprobe.verdict.criteria import MIN_ORGANISMS, MIN_POWER, MIN_RANDOM_DIRECTIONS, MIN_SOLVE_RATE
 from planprobe.verdict.rates import Rates
 from planprobe.verdict.selection import answer_selection, excludes_effect, ways_alternate, works_out_afresh
@@ -102,6 +103,9 @@ def judge(
         provenance=provenance or {},
         planning_type=planning_type,
         selection=answer_selection(found, evidence),
+        accounts=weigh_accounts(
+            {item.detector: found[item.detector] for item in ordered}, in_trials=counted == "trials"
+        ),
     )
 
 
@@ -122,15 +126,19 @@ def headline(verdict: Verdict) -> str:
 
 def outcome_of(item: Evidence, solve_rate: Effect) -> Outcome:
     """A detector's outcome, as far as it may count: see the module's text."""
-    beyond = item.beyond_controls
-    if item.outcome == "supported" and not beyond.low > 0:
-        return "inconclusive"
     if item.detector == "D7" and num_random_directions(item) < MIN_RANDOM_DIRECTIONS.value:
         return "inconclusive"
-    learnt = solve_rate.value >= MIN_SOLVE_RATE.value
-    if item.outcome == "refuted" and not (item.power >= MIN_POWER.value and learnt):
-        return "inconclusive"
-    return item.outcome
+    return settled_outcome(item.outcome, item.beyond_controls.low, item.power, solve_rate.value)
+
+
+def settled_outcome(outcome: Outcome, low: float, power: float, solve_rate: float) -> Outcome:
+    """Support needs an interval beyond the controls; a refutation counts with power, of who has learnt its task.
+
+    low: of the interval beyond the controls. solve_rate: of the agent.
+    """
+    refutes = power >= MIN_POWER.value and solve_rate >= MIN_SOLVE_RATE.value
+    counts = {"supported": low > 0, "refuted": refutes, "inconclusive": True}
+    return outcome if counts[outcome] else "inconclusive"
 
 
 def num_random_directions(item: Evidence) -> int:

@@ -52,6 +52,7 @@ class Rates:
     called_planner: share of non-planners called 'plans'.
     planner_denied: share of planners of whom it was said that they do not plan, whatever they do instead.
     type_right: share of planners, among those called so, with the right type.
+    account_denied: share of organisms of whom the account that is true of them was ruled out.
     """
 
     version: str
@@ -63,6 +64,7 @@ class Rates:
     called_planner: Effect | None = None
     planner_denied: Effect | None = None
     type_right: Effect | None = None
+    account_denied: Effect | None = None
 
     def open_about(self, detectors: Iterable[str]) -> list[str]:
         """Those of the detectors of which one rate or the other rests on too few organisms (`MIN_ORGANISMS`)."""
@@ -103,7 +105,7 @@ def load_rates(budget: str, task: str, path: str | Path = RATES_FILE) -> Rates |
             name: DetectorRates(name, _effect(each["false_positives"]), _effect(each["true_positives"]))
             for name, each in document["detectors"].items()
         }
-        shares = ("verdict_right", "given_right", "called_planner", "planner_denied", "type_right")
+        shares = ("verdict_right", "given_right", "called_planner", "planner_denied", "type_right", "account_denied")
         whole = {key: _effect(document.get(key)) for key in shares}
         return Rates(document["version"], budget, tuple(document["tasks"]), detectors, **whole)
     except (ValueError, KeyError, TypeError) as error:

@@ -64,7 +64,7 @@ def load_results(folder: str | Path) -> Results:
     tables = load_tables(folder / ROWS_FOLDER)
     evidence = [evidence_from(item, tables.pop(item["detector"], [])) for item in document["evidence"]]
     keys = ("agent", "reading", "calibrated", "reasons", "missing", "provenance", "planning_type")
-    optional = {"selection": document.get("selection", "")}
+    optional = {"selection": document.get("selection", ""), "accounts": document.get("accounts", [])}
     return Results(Verdict(**{key: document[key] for key in keys}, **optional, evidence=evidence), tables)
 
 

@@ -1,4 +1,5 @@
-"""Of which organisms each detector's claim is true, from how they are built: what error rates are counted against."""
+"""Of which organisms each detector's claim, and each account, is true, from how they are built: what error rates are
+counted against."""
 
 from __future__ import annotations
 
@@ -33,6 +34,13 @@ SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot", "sig
 """Families about which it says nothing: a sampler needs more draws for both reasons at once, and a one-shot planner may
 still be at its first plan when the board changes; signposts show the way on the changed board too. D9 is asked only
 where a plan was read (D4), so that its negative cases are bystanders."""
+
+ACCOUNT_OF = {
+    "reflex": "F", "no-use": "F", "signpost": "F", "replayer": "A", "sweeper": "B", "sampler": "C", "mixture": "C",
+    "rollout": "D", "taught-serial": "D", "wavefront": "E", "short-sighted": "E", "taught": "E",
+}  # fmt: skip
+"""The account (`accounts.ACCOUNTS`) that is true of a family. A table's stored answers, a plan made once, one that is
+carried beside another policy, and an untrained net are none of the six."""
 
 
 def claim_holds(detector: str, family: str, kind: str = "maze") -> bool | None:

@@ -29,7 +29,8 @@ DETECTORS = ("D1", "D2", "D3", "D4", "D7", "D10")
 
 
 def judged(family: str, seed: int, supported: tuple[str, ...], reading: str, planning_type: str = "not determined"):
-    rows = [{"detector": each, "outcome": "supported" if each in supported else "refuted"} for each in DETECTORS]
+    signs = {each: "supported" if each in supported else "refuted" for each in DETECTORS}
+    rows = [{"detector": each, "outcome": sign, "low": 0.01, "power": 0.9} for each, sign in signs.items()]
     about = FAMILIES[family]
     return JudgedCase(
         Case(family, "maze", 9, seed), about.answer, about.kind, reading, planning_type, 0.9, 1.0, rows
@@ -61,6 +62,7 @@ def test_rates_counted_by_hand():
     denied = find_rates([*CASES, judged("wavefront", 2, (), "adapts without planning")], "quick")
     assert (denied.planner_denied.value, denied.planner_denied.n) == (pytest.approx(1 / 4), 4)
     assert (rates.type_right.value, rates.type_right.n) == (0.5, 2)  # the rollout was taken for a sweep
+    assert (rates.account_denied.value, rates.account_denied.n) == (0.4, 5)  # the second wavefront's and reflex's
     assert rates.open_about(["D1", "D7"]) == ["D1", "D7"]  # too few organisms each
     enough = find_rates(5 * CASES, "quick")
     assert enough.open_about(["D1", "D7", "D99"]) == ["D99"]

@@ -67,6 +67,12 @@ def test_selection_or_control_has_its_own_line(page: str, results: Results):
     assert results.verdict.selection in line
 
 
+def test_accounts_have_a_table(page: str, results: Results):
+    table = page.split('<table id="accounts">')[1].split("</table>")[0]
+    assert table.count("<tr") == 1 + len(results.verdict.accounts)
+    assert table.count("ruled out") == sum(not row["stands"] for row in results.verdict.accounts) > 0
+
+
 def test_opens_offline_with_one_copy_of_plotly(page: str):
     assert Outline(page).fetched == []
     assert len(re.findall(r"\* plotly\.js v\d", page)) == 1

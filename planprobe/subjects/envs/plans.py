@@ -1,6 +1,6 @@
 """Plans as futures: what a perfect player would do from a state, and what it would do if its first move were barred.
 
-They give labels that owe nothing to the agent.
+They give labels that owe nothing to the agent: where it goes, and by the rewards of the task what that is worth.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from planprobe.core.grid import BOX, NUM_MOVES, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet
 from planprobe.subjects.envs.board_env import RGB
 from planprobe.subjects.envs.distance import distance_maps
+from planprobe.subjects.envs.maze import GOAL_REWARD, STEP_REWARD
 from planprobe.subjects.envs.routes import find_two_routes, trace_routes
 from planprobe.subjects.envs.signpost import SIGNPOST, without_signs
+from planprobe.subjects.envs.sokoban import ON_TARGET_REWARD, SOLVED_REWARD
+from planprobe.subjects.envs.sokoban import STEP_REWARD as SOKOBAN_STEP_REWARD
 from planprobe.subjects.envs.solver import MAX_NODES, solve_levels
 
 KINDS = ("maze", "sokoban", "boxoban")
@@ -65,10 +68,11 @@ def replay_actions(
     """Play given actions, by the rules of Sokoban (and of the maze, which is Sokoban without boxes).
 
     Args: boards (M, H, W); players (M,); actions (M, P); lengths (M,): actions beyond are not taken.
+    Returns: futures that know 'board' and 'rewards', those of Sokoban, of which the last action may solve the board.
     """
     cells = boards.flatten(1).clone()
     offsets = move_offsets(boards.shape[2], boards.device)
-    here, positions, moved, pushed = players, [players], [], []
+    here, positions, moved, pushed, rewards = players, [players], [], [], []
     for step in range(actions.shape[1]):
         offset = torch.where(step < lengths, offsets[actions[:, step]], 0)
         ahead = here + offset
@@ -77,16 +81,26 @@ def replay_actions(
         has_box = (cell_ahead & BOX) != 0
         moves = (offset != 0) & ((cell_ahead & WALL) == 0) & (~has_box | ((cell_beyond & (WALL | BOX)) == 0))
         pushes = moves & has_box
+        gained = ((cell_beyond & TARGET).float() - (cell_ahead & TARGET).float()) / TARGET * pushes
+        rewards.append(SOKOBAN_STEP_REWARD * (step < lengths) + ON_TARGET_REWARD * gained)
         rows = pushes.nonzero().squeeze(1)
         cells[rows, ahead[rows]] ^= BOX
         cells[rows, beyond[rows]] |= BOX
         here = torch.where(moves, ahead, here)
         for part, value in zip((positions, moved, pushed), (here, moves, pushes), strict=True):
             part.append(value)
+    placed = cells & (TARGET | BOX)
+    solved = ~((placed == TARGET).any(1) & (placed == BOX).any(1)) & (lengths > 0)
+    earned = _add_at_end(torch.stack(rewards, 1), lengths, SOLVED_REWARD * solved)
     return Futures(
         torch.stack(positions, 1), actions, torch.stack(moved, 1), torch.stack(pushed, 1),
-        *(() if known is None else (known,)), lengths=lengths, facts={"board": boards},
+        *(() if known is None else (known,)), lengths=lengths, facts={"board": boards, "rewards": earned},
     )  # fmt: skip
+
+
+def _add_at_end(rewards: Tensor, lengths: Tensor, last: Tensor) -> Tensor:
+    """Rewards (M, P) with `last` (M,) added to that of the last of `lengths` (M,) steps."""
+    return rewards.scatter_add(1, (lengths - 1).clamp(min=0)[:, None], last[:, None].to(rewards))
 
 
 def alternative_futures(boards: Tensor, players: Tensor) -> Futures:
@@ -169,7 +183,7 @@ def _shortest_paths(boards: Tensor, players: Tensor) -> Futures:
 
 
 def _follow_routes(boards: Tensor, players: Tensor, routes: Tensor, *, known: Tensor) -> Futures:
-    """Futures along routes (M, R) of squares, the start first, padded with -1."""
+    """Futures along routes (M, R) of squares of a maze, the start first, the goal last, padded with -1."""
     positions = [players]
     for squares in routes[:, 1:].unbind(1):
         positions.append(torch.where(squares >= 0, squares, positions[-1]))
@@ -180,9 +194,11 @@ def _follow_routes(boards: Tensor, players: Tensor, routes: Tensor, *, known: Te
     offsets = move_offsets(boards.shape[2], boards.device)[:NUM_MOVES]
     actions = (step[:, :, None] == offsets).to(torch.uint8).argmax(2)
     lengths = (routes[:, 1:] >= 0).sum(1)
+    rewards = _add_at_end(STEP_REWARD * (step != 0), lengths, GOAL_REWARD * (lengths > 0))
     return Futures(
-        positions, actions, step != 0, torch.zeros_like(step, dtype=torch.bool), known, lengths, facts={"board": boards}
-    )
+        positions, actions, step != 0, torch.zeros_like(step, dtype=torch.bool), known, lengths,
+        facts={"board": boards, "rewards": rewards},
+    )  # fmt: skip
 
 
 def _read_colours(observations: Tensor) -> tuple[Tensor, Tensor]:

@@ -236,7 +236,49 @@ def test_the_optimal_plan_gives_the_same_concepts():
     floor = levels.boards != 1
     target = get_concept("next-target").label(futures, height=4, width=7, floor=floor)
     assert (target.values[0] == 1).nonzero().tolist() == [[1, 4]]
-    assert not can_label(get_concept("return-to-go"), futures)
+    assert get_concept("return-to-go").label(futures).values.tolist() == [[pytest.approx(10.8)]]
+    assert not can_label(get_concept("predicted-value"), futures)  # that is the net's own
+
+
+TWO_BOXES = "########\n#@$.   #\n#   $. #\n########"  # one plan: the near box, down and round, the other box
+
+
+@pytest.mark.parametrize(
+    ("text", "actions", "worth", "kind"),
+    [
+        (CORRIDOR, [RIGHT, RIGHT], 10 + 1 - 0.2, Sokoban),
+        (TWO_BOXES, [RIGHT, DOWN, RIGHT, RIGHT], 10 + 2 - 0.4, Sokoban),
+        ("#####\n#@  #\n### #\n#.  #\n#####", [RIGHT, RIGHT, DOWN, DOWN, LEFT, LEFT], 10 - 0.6, Maze),
+    ],
+)
+def test_who_follows_the_optimal_plan_has_its_labels(text, actions, worth, kind):
+    """Every concept that both sources know, at every step of the only shortest way."""
+    levels, rollout = play_script(text, actions, kind=kind)
+    assert rollout.solved.all()
+    own, floor = futures_at(levels, rollout, *range(len(actions)))
+    planner = observation_planner("maze" if kind is Maze else "sokoban")
+    planned = planner(rollout.observations[0, : len(actions)])
+    assert get_concept("return-to-go").label(planned).values[0].item() == pytest.approx(worth)
+    compared = set()
+    for concept in CONCEPTS.values():
+        if can_label(concept, own) and can_label(concept, planned):
+            compared.add(concept.name)
+            if isinstance(concept, StateConcept):
+                values = [concept.label(futures).values.double() for futures in (own, planned)]
+                assert torch.allclose(*values, equal_nan=True), concept.name
+                continue
+            size = {"height": levels.height, "width": levels.width, "floor": floor}
+            labels, others = concept.label(own, **size), concept.label(planned, **size)
+            for part in ("values", "horizon", "pushes"):
+                assert torch.equal(getattr(labels, part), getattr(others, part)), concept.name
+    assert {
+        "agent-approach-direction",
+        "box-push-direction",
+        "next-target",
+        "box-position-2",
+        "return-to-go",
+    } <= compared
+    assert set(CONCEPTS) - compared == {"predicted-value", "distance-to-goal", "progress", "in-cycle", "psi", "belief"}
 
 
 def test_latents_of_a_trial_are_whatever_the_task_says():

@@ -109,11 +109,16 @@ def play_uninformed(
 def match_noise(state: State, level_ids: Tensor, *, seed: int) -> State:
     """Gaussian noise with the mean and spread of each board's own memory, channel by channel over its squares.
 
-    Memory without squares (B, D): over its units. The draw depends on (seed, level) alone.
+    Memory without squares, (B, D) or of one square (B, D, 1, 1): over its units; a single number stays as it is. The
+    draw depends on (seed, level) alone.
     """
     noise = []
     for number, part in enumerate(state):
-        over = tuple(range(2, part.ndim)) or (1,)
+        has_squares = part.shape[2:].numel() > 1
+        over = tuple(range(2 if has_squares else 1, part.ndim))
+        if not over:  # (B,), a count of steps, say: there is nothing that it could be mixed up with
+            noise.append(part.clone())
+            continue
         mean, spread = part.mean(over, keepdim=True), part.std(over, keepdim=True, unbiased=False)
         entries = torch.arange(part[0].numel())
         first, second = (draw_uniform(seed, number, half, level_ids.cpu()[:, None], entries) for half in (0, 1))

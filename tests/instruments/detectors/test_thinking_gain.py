@@ -169,6 +169,20 @@ def test_noise_matches_each_boards_own_memory():
     assert torch.equal(alone[0], noise[0][1:2]) and torch.equal(alone[1], noise[1][1:2])
 
 
+def test_noise_is_no_copy_of_memory_that_stands_on_one_square():
+    """Nets of vectors keep (B, D, 1, 1): over the one square nothing varies, and noise would be the memory itself."""
+    torch.manual_seed(0)
+    flat, ids = 3 * torch.randn(3, 500) + 2, torch.tensor([7, 8, 9])
+    steps = torch.tensor([4.0, 5, 6])
+    square, alike, kept = match_noise((flat[:, :, None, None], flat, steps), ids, seed=1)
+    assert square.shape == (3, 500, 1, 1) and torch.equal(kept, steps)
+    for noise in (square[:, :, 0, 0], alike):
+        assert torch.allclose(noise.mean(1), flat.mean(1), atol=0.5) and torch.allclose(
+            noise.std(1), flat.std(1), rtol=0.1
+        )
+        assert abs(np.corrcoef(noise[1], flat[1])[0, 1]) < 0.2
+
+
 def test_first_moves_without_an_answer_are_left_out(mazes, first_moves):
     partly = first_moves.clone()
     partly[::2] = False

@@ -30,22 +30,22 @@ from planprobe.instruments.probes.mlp import UPDATES, fit_mlp
 from planprobe.instruments.probes.number_probes import fit_number_probes
 from planprobe.instruments.probes.rows import as_number
 from planprobe.instruments.probes.splits import Split, split_by_level
-from planprobe.instruments.statistics.metrics import count_moments, r_squared
+from planprobe.instruments.statistics.metrics import count_moments, pooled_r_squared
 from planprobe.instruments.statistics.proportions import power_of_interval
-from planprobe.instruments.statistics.stats import bootstrap_table, cluster_bootstrap, difference_over_best
+from planprobe.instruments.statistics.stats import bootstrap_table, cluster_bootstrap, difference_over_best, ratio
 
 CLAIM = "The agent's memory holds the posterior over the latent variable, beyond what any memory of its inputs would."
 NEEDS = ("a policy with memory", "trials with the exact posterior before each step", "untrained nets like it")
 CONTROLS = ("observation", "untrained *", "irrelevant latent", "another trial")
 FALSIFIES = "that the agent keeps a belief in its memory, in a form that the maps can read"
-UNIT, R2_UNIT = "bits a number of the posterior", "R² of the numbers of the posterior"
+UNIT, R2_UNIT = "bits a number of the posterior", "R² of all numbers of the posterior"
 
 LINEAR, MLP = "linear", "one hidden layer"
 MAX_MEMORY = 8192  # numbers a board; more is a cache of inputs, whose maps would have more weights than rows
 MIN_TRIALS = 25
 TRIALS_A_NUMBER = 10  # of memory, in training, before what the maps cannot read counts as not there (rule of ten)
 LEAST_ERROR = 1e-4  # of the variance: what is read better than that counts as read exactly
-_IRRELEVANT, _PARTNER, _SHARPNESS = 601, 602, 0.7
+_IRRELEVANT, _PARTNER, _SHARPNESS, _SAME_SUM = 601, 602, 0.7, 1e-4
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,33 @@ def irrelevant_numbers(observations: Tensor, num_numbers: int, *, seed: int = 0)
 
 def information(moments: np.ndarray) -> np.ndarray:
     """Half of log2(1 / (1 - R²)), (...): what a Gaussian read-out tells of each number; moments (..., V, 6)."""
-    return -0.5 * np.log2(np.clip(1 - r_squared(moments), LEAST_ERROR, None))
+    return -0.5 * np.log2(np.clip(1 - explained_share(moments), LEAST_ERROR, None))
+
+
+def explained_share(moments: np.ndarray) -> np.ndarray:
+    """R² of all numbers together, (...); moments (..., V, 6) of numbers as `to_one_scale` gives them.
+
+    1 - squared error over squares about the mean of the train rows: both are sums of what each trial adds, so that an
+    interval over trials holds what it should. A mean of the R² of 24 chances, each about its mean on the very trials,
+    lies outside of its own interval: a resample without the few trials on which one differs divides by next to nothing.
+    Source: Campbell and Thompson 2008 (R² out of sample).
+    """
+    _, _, yy, _, pp, yp = np.moveaxis(np.asarray(moments, dtype=np.float64), -1, 0)
+    return ratio(np.stack([(2 * yp - pp).sum(-1), yy.sum(-1)], axis=-1))
+
+
+def to_one_scale(numbers: Tensor, split: Split) -> Tensor:
+    """Numbers (M, V) less their mean over the train rows, in a scale in which they can be added up.
+
+    Chances, which always have the same sum, keep theirs; others, say a mean and a weight, are divided by their standard
+    deviation over the train rows, and are 0 where they never differ there.
+    """
+    sums = numbers.double().sum(1)
+    spread, mean = torch.std_mean(numbers[split.train].double(), dim=0, correction=0)
+    if not bool((sums - sums[0]).abs().max() <= _SAME_SUM * sums[0].abs()):
+        varies = spread > _SAME_SUM * mean.abs()
+        numbers, mean = (torch.where(varies, part / spread, 0.0) for part in (numbers, mean))
+    return (numbers - mean).to(torch.float32)
 
 
 def run(
@@ -259,6 +285,7 @@ class _Fit:
 
 
 def _fit(kind: str, features: Tensor, targets: Tensor, rows: Rows, num_updates: int, seed: int) -> _Fit:
+    targets = to_one_scale(targets, rows.split)
     options = {"level_ids": rows.trials, "split": rows.split}
     if kind == LINEAR:
         found = fit_number_probes(features, [targets], **options)[0]
@@ -268,7 +295,7 @@ def _fit(kind: str, features: Tensor, targets: Tensor, rows: Rows, num_updates: 
     valid, test = (predict(features[part]) for part in (rows.split.valid, rows.split.test))
     index, num_levels = rows.test_trials
     moments = count_moments(targets[rows.split.test], test, level_index=index, num_levels=num_levels)
-    valid_score = float(r_squared(count_moments(targets[rows.split.valid], valid)[0]))
+    valid_score = float(explained_share(count_moments(targets[rows.split.valid], valid)[0]))
     return _Fit(kind, valid_score, moments, test, targets[rows.split.test])
 
 
@@ -285,7 +312,7 @@ def _of_partner(numbers: Tensor, partner: Tensor, rows: Rows) -> Tensor:
 
 def _map_rows(fits: Mapping[str, Mapping[str, _Fit]], seed: int) -> list[Row]:
     flat = [(name, fit) for name, maps in fits.items() for fit in maps.values()]
-    effects = bootstrap_table(np.stack([fit.moments for _, fit in flat]), r_squared, unit=R2_UNIT, seed=seed)
+    effects = bootstrap_table(np.stack([fit.moments for _, fit in flat]), explained_share, unit=R2_UNIT, seed=seed)
     return [
         {"source": name, "map": fit.kind, **as_limits(effect), "bits": float(information(fit.moments.sum(0)))}
         for (name, fit), effect in zip(flat, effects, strict=True)
@@ -302,7 +329,7 @@ def _time_rows(best: Mapping[str, _Fit], rows: Rows, seed: int) -> list[Row]:
             counts = count_moments(
                 fit.targets[here], fit.predictions[here], level_index=index[here], num_levels=num_levels
             )
-            effect = cluster_bootstrap(counts, r_squared, unit=R2_UNIT, seed=seed)
+            effect = cluster_bootstrap(counts, pooled_r_squared, unit=R2_UNIT, seed=seed)
             if not math.isnan(effect.value):
                 found.append({"step": step, "source": name, "map": fit.kind, **as_limits(effect)})
     return found

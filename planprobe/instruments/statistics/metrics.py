@@ -136,6 +136,17 @@ def r_squared(moments: np.ndarray) -> np.ndarray:
     return _mean_known(_divide(spread - (yy - 2 * yp + pp), np.where(spread > 1e-9 * yy, spread, 0.0), floor=0.0))
 
 
+def pooled_r_squared(moments: np.ndarray) -> np.ndarray:
+    """1 - squared error over the variance about the means, (...), both summed over the V numbers; moments (..., V, 6).
+
+    Numbers of one scale are needed. A mean of R² over numbers falls apart where some of them differ from their usual
+    value on a few levels alone: a resample without these divides by next to nothing. Sums do not. nan as `r_squared`.
+    """
+    n, y, yy, _, pp, yp = np.moveaxis(np.asarray(moments, dtype=np.float64), -1, 0)
+    spread, error = (yy - _divide(y * y, n)).sum(-1), (yy - 2 * yp + pp).sum(-1)
+    return _divide(spread - error, np.where(spread > 1e-9 * yy.sum(-1), spread, 0.0), floor=0.0)
+
+
 def correlation(moments: np.ndarray) -> np.ndarray:
     """Pearson's r between prediction and truth, (...), mean over V numbers; nan where either is constant."""
     n, y, yy, p, pp, yp = np.moveaxis(np.asarray(moments, dtype=np.float64), -1, 0)

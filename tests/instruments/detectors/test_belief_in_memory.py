@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from exact_bandit_policies import CountingPolicy, LastPullPolicy, UniformPolicy
@@ -11,6 +12,8 @@ from planprobe.core.play_trials import play_trials
 from planprobe.instruments.detectors import belief, belief_simulation
 from planprobe.instruments.probes.mlp import fit_mlp
 from planprobe.instruments.probes.splits import split_by_level
+from planprobe.instruments.statistics.metrics import count_moments, r_squared
+from planprobe.instruments.statistics.stats import cluster_bootstrap
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.trial_catalog import make_trial_env
 from planprobe.subjects.envs.trial_inputs import Inputs
@@ -122,6 +125,66 @@ def test_memory_and_trials_are_checked(trials):
         belief.BeliefTrials(trials.observations[:5], trials.active[:5], trials.numbers[:5], trials.update)
     with pytest.raises(ShapeError):
         belief.BeliefTrials(trials.observations[:, 1:], trials.active, trials.numbers, trials.update)
+
+
+CHANCES, STEPS = 24, 8
+
+
+def draw_read_outs(num_trials, generator):
+    """Chances that settle on one of 24 at a step of chance, and a read-out that some trials make harder than others."""
+    truth = torch.randint(CHANCES, (num_trials,), generator=generator)
+    left = torch.rand(num_trials, CHANCES, generator=generator)
+    left[torch.arange(num_trials), truth] = 2
+    rank = left.argsort(1, descending=True).argsort(1)
+    when = torch.randint(1, STEPS + 4, (num_trials, 1), generator=generator)
+    steps = torch.arange(STEPS)
+    number = torch.where(steps >= when, 1, torch.where(steps >= when - 2, 6, CHANCES))[:, :, None]
+    exact = (rank[:, None] < number) / number
+    hard = torch.rand(num_trials, 1, 1, generator=generator) * 0.16
+    noise = torch.randn(exact.shape, generator=generator)
+    return exact, 1 / CHANCES + 0.8 * (exact - 1 / CHANCES) + hard * noise
+
+
+def moments_of(exact, read, mean):
+    ids = torch.arange(len(exact)).repeat_interleave(STEPS)
+    parts = ((part - mean).flatten(0, 1) for part in (exact, read))
+    return count_moments(*parts, level_index=ids, num_levels=len(exact))
+
+
+def test_intervals_hold_the_bits_of_a_read_out_as_often_as_they_say():
+    """A mean of 24 R², each about its mean on the test trials, has an interval that never holds what it estimates."""
+    generator = torch.Generator().manual_seed(0)
+    everything = draw_read_outs(20_000, generator)
+    mean = everything[0].mean((0, 1))
+    bits = float(belief.information(moments_of(*everything, mean).sum(0)))
+    holds = {name: 0 for name in ("its own value", "the truth", "mean of R²")}
+    for repeat in range(100):
+        exact, read = draw_read_outs(400, generator)
+        moments = moments_of(exact[:80], read[:80], exact[80:].mean((0, 1)))
+        found = cluster_bootstrap(moments, belief.information, num_resamples=500, seed=repeat)
+        single = cluster_bootstrap(moments, r_squared, num_resamples=500, seed=repeat)
+        holds["its own value"] += found.low <= found.value <= found.high
+        holds["the truth"] += found.low <= bits <= found.high
+        holds["mean of R²"] += single.low <= 1 - 4**-bits <= single.high
+    assert holds["its own value"] == 100
+    assert holds["the truth"] >= 88  # of 95, less three standard errors
+    assert holds["mean of R²"] <= 50
+
+
+def test_numbers_of_other_scales_count_alike_and_chances_as_they_are():
+    split = split_by_level(torch.arange(200))
+    generator = torch.Generator().manual_seed(0)
+    mixed = torch.rand(200, 3, generator=generator) * torch.tensor([1.0, 100.0, 0.0]) + torch.tensor([0.0, 7.0, 5.0])
+    found = belief.to_one_scale(mixed, split)
+    torch.testing.assert_close(found[split.train].std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]))
+    chances = mixed[:, :2] / mixed[:, :2].sum(1, keepdim=True)
+    torch.testing.assert_close(belief.to_one_scale(chances, split), chances - chances[split.train].mean(0))
+
+
+def test_explained_share_by_hand():
+    true, read = torch.tensor([[1.0, 0.0], [-1.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    assert belief.explained_share(count_moments(true, read)[0]) == pytest.approx(1 - 1 / 6)
+    assert belief.information(count_moments(true, true)[0]) == pytest.approx(-0.5 * np.log2(belief.LEAST_ERROR))
 
 
 def test_a_hidden_layer_reads_what_no_linear_map_can():

@@ -170,7 +170,8 @@ def _differences(stored: list[Row], found: list[Row], tolerance: float) -> list[
     moved = []
     for key in dict.fromkeys([*before, *after]):
         old, new = before.get(key), after.get(key)
-        if old is None or new is None or any(abs(old[number] - new[number]) > tolerance for number in numbers):
+        # NaN is within no tolerance
+        if old is None or new is None or not all(abs(old[number] - new[number]) <= tolerance for number in numbers):
             label = {name: value for name, value in (old or new or {}).items() if name not in numbers}
             moved.append({**label, "stored": old and old["value"], "computed": new and new["value"]})
     return moved

@@ -91,6 +91,14 @@ def test_publish_then_verify(agent_folder, tmp_path):
     assert [path.name for path in (tmp_path / "zoo").iterdir()] == ["tiny"]
 
 
+def test_a_number_that_became_none_at_all_is_not_verified(agent_folder, monkeypatch):
+    metrics = zoo.compute_metrics(load_agent(agent_folder), num_levels=2)
+    write_json(agent_folder / "metrics.json", metrics)
+    broken = [{**metrics["rows"][0], "value": float("nan")}, *metrics["rows"][1:]]
+    monkeypatch.setattr(zoo, "compute_metrics", lambda *_, **__: {**metrics, "rows": broken})
+    assert [row["measure"] for row in verify_agent(agent_folder, tolerance=0.5).differences] == ["solved"]
+
+
 def test_a_failed_publication_leaves_the_old_agent(agent_folder, tmp_path, monkeypatch, unmeasured):
     target = publish_agent(agent_folder, tmp_path / "zoo", num_levels=2)
     before = {path.name: path.read_bytes() for path in target.iterdir()}

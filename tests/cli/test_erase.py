@@ -54,6 +54,7 @@ def test_the_record_says_what_decided_the_numbers(erased):
         (("--concept", "agent-aproach-direction"), "UnknownConceptError", "Did you mean 'agent-approach-direction'"),
         (("--sites", "ticks.0.0.hook_x"), "UnknownSiteError", "ticks.0.0.hook_h"),
         (("--levels", "tset"), "RecipeError", "Did you mean 'test'"),
+        (("--levels", "valid"), "ArgumentError", "fitted on these levels"),
         (("--num-levels", 4), "TooFewLevelsError", "10"),
         (("--num-random", 0), "ArgumentError", "--num-random"),
         (("--measure", "first_move_gain"), "ArgumentError", "--thinking-steps"),

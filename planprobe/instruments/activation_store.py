@@ -15,6 +15,7 @@ written in one piece and renamed into place, so that a kill loses one block of l
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,7 @@ class StoreCard:
     """What a store holds and how it was made; two runs with the same card continue each other.
 
     sites: shape on one board, by name. level_hash: of the whole level set. thinking_steps, max_steps: as `core.play`.
+    weights_hash: of the net that was captured; a run that trained on is another net under the same name.
     """
 
     agent: str
@@ -53,6 +55,7 @@ class StoreCard:
     max_steps: int | None = None
     shard_levels: int = SHARD_LEVELS
     schema: int = SCHEMA
+    weights_hash: str = ""
 
     @property
     def num_shards(self) -> int:
@@ -176,7 +179,10 @@ def write_activations(
     Raises: UnknownSiteError; CheckpointError (the folder holds another store); OutputError (cannot be written).
     """
     folder, shapes = Path(folder), _site_shapes(agent, make_env, levels, sites)
-    card = StoreCard(name, shapes, levels.hash(), len(levels), thinking_steps, max_steps, shard_levels)
+    card = StoreCard(
+        name, shapes, levels.hash(), len(levels), thinking_steps, max_steps, shard_levels,
+        weights_hash=_hash_weights(agent),
+    )  # fmt: skip
     if (folder / MANIFEST).is_file():
         _check_same(folder, read_card(folder), card)
     else:
@@ -261,6 +267,15 @@ def _site_shapes(
     with torch.no_grad(), capture(agent, names) as cache:
         agent.step(env.reset(torch.zeros(1, dtype=torch.int64)), agent.initial_state(1, (env.height, env.width)))
     return {name: list(cache[name].shape[2:]) for name in names}
+
+
+def _hash_weights(agent: OpenedPolicy) -> str:
+    """sha256 over names, shapes and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(agent.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _check_same(folder: Path, found: StoreCard, wanted: StoreCard) -> None:

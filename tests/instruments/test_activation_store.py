@@ -109,6 +109,14 @@ def test_another_request_does_not_mix_with_what_is_there(agent, levels, store):
     assert {path: path.stat().st_mtime_ns for path in store.folder.iterdir()} == before
 
 
+def test_a_net_that_trained_on_does_not_mix_with_what_it_was(agent, levels, store):
+    later = open_policy(agent)
+    with torch.no_grad():
+        next(later.parameters()).add_(1)
+    with pytest.raises(CheckpointError, match="weights_hash"):
+        write_activations(store.folder, later, make_env, levels, SITES, name="tiny", shard_levels=4, thinking_steps=1)
+
+
 def test_what_is_not_there_is_refused(agent, levels, store, tmp_path):
     with pytest.raises(UnknownSiteError, match=r"Did you mean 'ticks.0.0.hook_h'"):
         store.read("ticks.0.0.hook_x")

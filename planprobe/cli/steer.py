@@ -13,6 +13,7 @@ from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Threads, c
 from planprobe.cli.instrument import Measured, run_instrument
 from planprobe.cli.output import interval_column, print_table, progress, say_evidence
 from planprobe.core.records import Row
+from planprobe.verdict.budgets import Budget
 
 if TYPE_CHECKING:
     from planprobe.subjects.agent import Agent
@@ -49,8 +50,8 @@ class Steer:
     """Squares of each way that are written on."""
     steps: Annotated[int | None, optional("INT", "until the agent has left its start")] = None
     """Clock steps with the edit."""
-    settle_steps: Annotated[int, arg(metavar="INT")] = 8
-    """Steps on the first observation before anything is written, so that a plan can stand; 8 in a study."""
+    settle_steps: Annotated[int, arg(metavar="INT")] = Budget.judged_steps
+    """Steps on the first observation before anything is written, so that a plan can stand; as many in a study."""
     thinking_steps: Annotated[int, arg(metavar="INT")] = 0
     """Further steps on it before the first action, with the edit."""
     num_levels: Annotated[int, arg(metavar="INT")] = 80

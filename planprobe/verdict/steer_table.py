@@ -29,6 +29,7 @@ from planprobe.instruments.steering.route_edits import Convention
 from planprobe.instruments.steering.steering import SteeringPlan
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.stimuli import TwoRouteLevels
+from planprobe.verdict.budgets import Budget
 from planprobe.verdict.criteria import PLAN_STEERING
 from planprobe.verdict.material import two_route_levels
 from planprobe.verdict.stages import count_batches
@@ -70,7 +71,7 @@ def steer_table(
     arm: str = "both",
     alphas: Sequence[float] = (0.5, 1, 2, 4, 8),
     plan: SteeringPlan | None = None,
-    settle_steps: int = 8,
+    settle_steps: int = Budget.judged_steps,
     battery: Battery | None = None,
     min_effect: float = PLAN_STEERING.value,
     num_levels: int = 80,

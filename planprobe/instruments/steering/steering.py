@@ -63,8 +63,7 @@ class SteeringPlan:
     thinking_steps: before the first action, edited too. spare_steps: an episode may take so many more than the long
     way (in Sokoban, where both ways end at the first push, the rest of the solution too). leave_steps: within which an
     agent must leave its start to have taken a way. leaving_only: stop there, where nothing later matters; only
-    `took_long`, `took_short` and what is decoded mean anything then. max_steps: stop sooner still. num_boards: in one
-    batch.
+    `took_long`, `took_short` and what is decoded mean anything then. num_boards: in one batch.
     """
 
     num_squares: int = 3
@@ -73,15 +72,12 @@ class SteeringPlan:
     spare_steps: int = 6
     leave_steps: int = 6
     leaving_only: bool = False
-    max_steps: int | None = None
     num_boards: int = BATCH_BOARDS
 
     def step_limits(self, routes: TwoRoutes) -> Tensor:
         """Steps that each level's episode may take, (N,) int64."""
         limits = (routes.long_route >= 0).sum(1) - 1 + self.spare_steps
-        if self.leaving_only:
-            limits = limits.clamp(max=self.leave_steps)
-        return limits if self.max_steps is None else limits.clamp(max=self.max_steps)
+        return limits.clamp(max=self.leave_steps) if self.leaving_only else limits
 
 
 @torch.no_grad()

@@ -32,7 +32,7 @@ def directions():
 
 def run(routes, directions, *, obeys=True, **options):
     options = {"min_effect": 0.5, "alphas": (0.1, 2.0), "battery": BATTERY, "seed": 0} | options
-    options["plan"] = SteeringPlan(num_squares=2, max_steps=3)
+    options["plan"] = SteeringPlan(num_squares=2, spare_steps=0)
     return plan_steering.run(open_policy(OneShotPlanner(obeys)), make_maze, routes, directions, **options)
 
 

@@ -73,7 +73,7 @@ def signs(reflex):
 def test_a_reflex_goes_by_a_board_that_is_built_for_it_and_by_no_edit_of_a_plan(routes, reflex, signs):
     opened = open_policy(reflex)
     edits, ids = route_edits(routes, "both", num_squares=3), torch.arange(20)
-    plan = SteeringPlan(leaving_only=True, max_steps=4)
+    plan = SteeringPlan(leaving_only=True, leave_steps=4)
     built, alone = (
         steer_routes(opened, make_maze, routes, ids, edits, alpha * signs.vectors[None], directions=signs, plan=plan)
         for alpha in (4.0, 0.0)
@@ -123,7 +123,7 @@ def test_a_settled_planner_is_redirected_from_a_way_it_is_sure_of(routes, planne
     directions = PlanDirections(plain @ planner.mix_cell.T, SITE)
     evidence = plan_steering.run(
         planner, make_maze, routes, directions, min_effect=0.1, alphas=(2.0, 4.0), battery=Battery(20, 1, 1, 1),
-        settle_steps=8, plan=SteeringPlan(leaving_only=True, max_steps=2),
+        settle_steps=8, plan=SteeringPlan(leaving_only=True, leave_steps=2),
     )  # fmt: skip
     alone = next(row for row in evidence.rows if row["half"] == "report" and row["source"] == "no edit")
     assert alone["took_short"] == 1.0 and alone["success"] == 0.0

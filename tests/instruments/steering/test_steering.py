@@ -183,12 +183,12 @@ def test_strength_zero_is_the_identity_on_a_real_net(routes):
     net = make_net(NetRecipe(num_ticks=2, channels=8), planes=3, board=(11, 11), num_actions=4)
     opened = open_policy(net)
     directions = PlanDirections(random_tables(1, 8, seed=0)[0], SITE, weights=torch.randn(5, 8), bias=torch.zeros(5))
-    alone = steer(opened, routes, directions, "none", 0.0, max_steps=8)
-    nothing = steer(opened, routes, directions, "both", 0.0, max_steps=8)
+    alone = steer(opened, routes, directions, "none", 0.0)
+    nothing = steer(opened, routes, directions, "both", 0.0)
     for name, value in vars(alone).items():
         assert torch.equal(value.nan_to_num(-1), getattr(nothing, name).nan_to_num(-1)), name
-    alone = steer(opened, routes, directions, "none", 0.0, max_steps=8, num_squares=2)
-    something = steer(opened, routes, directions, "both", 50.0, max_steps=8, num_squares=2)
+    alone = steer(opened, routes, directions, "none", 0.0, num_squares=2)
+    something = steer(opened, routes, directions, "both", 50.0, num_squares=2)
     assert not torch.equal(something.long_decoded.nan_to_num(-1), alone.long_decoded.nan_to_num(-1))
     spill = partial(
         measure_spill, opened, make_maze, routes, torch.arange(12), route_edits(routes, "both", num_squares=3),
@@ -240,5 +240,5 @@ def test_an_agent_that_stands_still_is_no_success(routes, directions):
             )
             return walls.float(), value, state
 
-    steered = steer(open_policy(Wall()), routes, directions, "both", 3.0, max_steps=5)
+    steered = steer(open_policy(Wall()), routes, directions, "both", 3.0)
     assert steered.took_long.max() == 0 and steered.took_short.max() == 0 and steered.agreement.max() == 0

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from planprobe.core.play_trials import TrialRollout
 from planprobe.subjects.envs.distance import distance_maps
-from planprobe.subjects.references.straight_walks import straight_moves
+from planprobe.subjects.organisms.waves import at_square, look_ahead
+from planprobe.subjects.references.straight_walks import luck_suffices
 
 
 @dataclass(frozen=True)
@@ -42,30 +43,50 @@ def find_goal_donors(rollout: TrialRollout) -> GoalDonors:
     return GoalDonors(donor, _next(fits & other & (goals != third)), _next(fits & ~other))
 
 
-def score_goal_courses(walk: TrialRollout, plain: TrialRollout, donors: Tensor) -> np.ndarray:
+def score_goal_courses(walk: TrialRollout, plain: TrialRollout, donors: Tensor, *, wait: int = 0) -> np.ndarray:
     """Whether the second episode, from its second step on, is a shortest way to the donor's goal, (N,) 0 or 1.
 
+    wait: steps that it stood still after its first one, before it could choose.
+
     nan where that would tell nothing: the agent stands there by then; its own goal, on which episodes end, lies on
-    every such way; the donor's goal lies on a shortest way to its own; or who walks straight goes a shortest way.
+    every such way; the donor's goal lies on a shortest way to its own; or who walks straight for it, and on past what
+    is in the way, could go a shortest one by luck: who remembers the donor's goal and plans nothing often does.
     """
     goals = plain.latents["goal"][donors.clamp(min=0)]
     walls = plain.latents["walls"]
-    second = (walk.episodes == 1) & walk.active
-    rows, first = torch.arange(len(goals)), second.to(torch.uint8).argmax(1)
-    there = walk.extras["square"][rows, first]  # after the first step, before memory is given
+    second, first = _second_episode(walk)
+    rows, there = torch.arange(len(goals)), _where_memory_is_given(walk)
     away = distance_maps(walls, goals).flatten(1).gather(1, there[:, None]).squeeze(1).to(torch.int64)
     blocked = walls.flatten(1).scatter(1, plain.latents["goal"][:, None], True).view_as(walls)
     detour = distance_maps(blocked, goals).flatten(1)
     possible = (away > 0) & (detour.gather(1, there[:, None]).squeeze(1) == away)
-    possible &= ~(straight_moves(walls, there, goals, int(away.max())) == away).any(0)
+    possible &= ~luck_suffices(walls, there, goals, walk.extras["square_before"][rows, first])
     own = plain.latents["goal"]
     to_own = distance_maps(walls, own).flatten(1)
     possible &= to_own.gather(1, there[:, None]).squeeze(1) < away + to_own.gather(1, goals[:, None]).squeeze(1)
-    last = first + away
+    last = first + wait + away
     inside = last < second.shape[1]
     last = last.clamp(max=second.shape[1] - 1)
     arrives = inside & second[rows, last] & (walk.extras["square"][rows, last] == goals)
     return np.where(possible.numpy(), arrives.double().numpy(), np.nan)
+
+
+def find_wall_beside(rollout: TrialRollout) -> Tensor:
+    """The first move into a wall from where each trial's second step of its second episode begins, (N,); -1 = none."""
+    walls = at_square(look_ahead(rollout.latents["walls"], fill=1), _where_memory_is_given(rollout))
+    return torch.where(walls.any(1), walls.to(torch.uint8).argmax(1), -1)
+
+
+def _second_episode(rollout: TrialRollout) -> tuple[Tensor, Tensor]:
+    """Which steps are of it, (N, T) bool, and its first step, (N,)."""
+    second = (rollout.episodes == 1) & rollout.active
+    return second, second.to(torch.uint8).argmax(1)
+
+
+def _where_memory_is_given(rollout: TrialRollout) -> Tensor:
+    """The square after the first step of the second episode, (N,)."""
+    first = _second_episode(rollout)[1]
+    return rollout.extras["square"][torch.arange(len(first)), first]
 
 
 def _found_first(rollout: TrialRollout) -> Tensor:

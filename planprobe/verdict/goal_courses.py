@@ -24,7 +24,7 @@ from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
 from planprobe.subjects.envs.trial_catalog import held_out, make_trial_env
-from planprobe.subjects.psi_donors import find_goal_donors, score_goal_courses
+from planprobe.subjects.psi_donors import find_goal_donors, find_wall_beside, score_goal_courses
 from planprobe.subjects.references.goal_players import StepSamplingPlayer
 from planprobe.subjects.references.goal_scores import GoalWalks, score_walks, walk_trials
 from planprobe.verdict.criteria import COMMITMENT, REVALUATION
@@ -116,8 +116,8 @@ def judge_psi_patching(agent: Agent, num_trials: int, *, seed: int = 0) -> Evide
         )
     make_trials = partial(make_trial_env, held_out(task), agent.recipe.inputs)
     return psi_patching.run(
-        agent.net, make_trials, find_goal_donors, score_goal_courses, num_trials=num_trials,
-        min_effect=REVALUATION.value, seed=seed,
+        agent.net, make_trials, find_goal_donors, partial(score_goal_courses, wait=psi_patching.WAIT),
+        find_wall_beside, num_trials=num_trials, min_effect=REVALUATION.value, seed=seed,
     )  # fmt: skip
 
 

@@ -59,7 +59,8 @@ NUM_TRIALS = {"smoke": 40, "quick": 1000, "full": 5000}
 NUM_BOARD_TRIALS = {"smoke": 24, "quick": 300, "full": 1000}  # of tasks seen as boards, where a step costs more
 NUM_BOARD_CHANGES = {"smoke": 24, "quick": 500, "full": 2000}
 """Of D10 and D8 on boards. One trial in six has a better course that no rule of thumb finds, and who goes by such rules
-is told from a planner with power .8 on 60 of these; one in ten has donors, and a course of theirs of that kind."""
+is told from a planner with power .8 on 60 of these; one in twenty has donors, and a course of theirs that no walk
+straight for their goal finds, be it as lucky as it may."""
 BELIEF_SIZES = {
     "smoke": {"num_trials": 60, "steps": 3, "untrained": 1, "updates": 50},
     "quick": {"num_trials": 400, "steps": 8, "untrained": 1, "updates": 400},

@@ -3,8 +3,12 @@
 Both trials have run one episode, from the same start, in other mazes and with other values of the latent variable. At
 the second step of its second episode, once it has been told how the first one ended, the receiver goes on with the
 donor's memory. What the donor knew of psi holds for it now; what the donor did, and the world it did it in, does not.
-Judged is whether the receiver takes a best course for the donor's psi in its own world, which neither of them has ever
-taken. Who replays goes the donor's way through another maze.
+It stands still for a few steps, since who computes takes time to find its way in a world that its memory does not know,
+and each step gives it some: moves into a wall beside it are made for it. Then it goes on by itself. Judged is whether
+it takes a best course for the donor's psi in its own world, which neither of them has ever taken. Who replays goes the
+donor's way through another maze. Who goes for the goal that the donor found by a rule of thumb, straight and on, comes
+upon a best course by luck; trials in which it could are left out by the score, or a mere record of the donor's goal
+would pass for a course that was worked out.
 
 All of memory is exchanged. So this says that psi is in it and that a course is derived from it, not where in it.
 """
@@ -19,7 +23,7 @@ import torch
 from torch import Tensor
 
 from planprobe.core.errors import ShapeError, TooFewLevelsError
-from planprobe.core.play_trials import TrialEnvironment, TrialRollout, play_trials
+from planprobe.core.play_trials import FREE, TrialEnvironment, TrialRollout, play_trials
 from planprobe.core.protocols import Policy, State
 from planprobe.core.records import Evidence, Row
 from planprobe.instruments.detectors.outcome import decide
@@ -34,6 +38,7 @@ FALSIFIES = "that the agent derives its course from what its memory holds of psi
 UNIT = "fraction of trials with a best course for the donor's psi"
 
 MIN_TRIALS = 10  # that have a donor of every kind
+WAIT = 8  # steps that it stands still with the memory given: at two ticks a step a wave goes 16 squares far
 MakeTrials = Callable[[int], TrialEnvironment]
 
 
@@ -56,7 +61,10 @@ class Donors(Protocol):
 FindDonors = Callable[[TrialRollout], Donors]
 Score = Callable[[TrialRollout, TrialRollout, Tensor], np.ndarray]
 """(the trials as played with a memory that was given, as played without, donors (N,)) -> (N,) 0 or 1: from the second
-step of the second episode on, it took a best course for the psi of trial donors[i]; nan: there is none."""
+step of the second episode on, once it has stood still for `WAIT` steps, it took a best course for the psi of trial
+donors[i]; nan: there is none, or a rule of thumb that knows this psi could have found it."""
+StandStill = Callable[[TrialRollout], Tensor]
+"""Trials as played -> the action (N,) that changes nothing before the second step of the second episode, -1 = none."""
 
 
 def run(
@@ -64,6 +72,7 @@ def run(
     make_trials: MakeTrials,
     find_donors: FindDonors,
     score: Score,
+    stand_still: StandStill,
     *,
     num_trials: int = 1000,
     min_effect: float,
@@ -72,7 +81,8 @@ def run(
 ) -> Evidence:
     """Play the trials, then again with memories exchanged; options of `play_trials`.
 
-    Args: min_effect: smallest share beyond controls that counts, fixed beforehand.
+    Args: stand_still: trials without such an action do not count. min_effect: smallest share beyond controls that
+        counts, fixed beforehand.
     Returns: effect = share of best courses for the donor's psi; controls = the same with the memory of a trial with a
         third psi, of one with the own psi, and for the donor's own moves carried out in the receiver's world.
     Raises: TooFewLevelsError (too few trials with donors); ShapeError (a policy without memory).
@@ -85,7 +95,9 @@ def run(
 
     plain = play()
     donors, second = find_donors(plain), first_step_of_second_episode(plain)
-    counted = (donors.donor >= 0) & (donors.wrong >= 0) & (donors.same >= 0) & (second >= 0)
+    still = stand_still(plain)
+    counted = (donors.donor >= 0) & (donors.wrong >= 0) & (donors.same >= 0) & (second >= 0) & (still >= 0)
+    waits = wait_after(plain, second, still)
     counted &= torch.from_numpy(~np.isnan(score(plain, plain, donors.donor)))
     if int(counted.sum()) < MIN_TRIALS:
         raise TooFewLevelsError(
@@ -95,10 +107,12 @@ def run(
     keeper = _Keeper(policy, second)
     play(keeper)
     walks = {
-        name: play(TransplantedMemory(policy, second + 1, tuple(part[ids.clamp(min=0)] for part in keeper.kept)))
+        name: play(
+            TransplantedMemory(policy, second + 1, tuple(part[ids.clamp(min=0)] for part in keeper.kept)), forced=waits
+        )
         for name, ids in ((DONOR, donors.donor), (WRONG, donors.wrong), (SAME, donors.same))
     }
-    walks[REPEATED] = play(forced=repeat_moves(plain, donors.donor.clamp(min=0), second))
+    walks[REPEATED] = play(forced=repeat_moves(plain, donors.donor.clamp(min=0), second, waits))
     scores = {name: score(walk, plain, donors.donor)[counted.numpy()] for name, walk in walks.items()}
     return judge(scores, min_effect=min_effect, seed=seed)
 
@@ -117,7 +131,10 @@ def judge(scores: Mapping[str, np.ndarray], *, min_effect: float, seed: int = 0)
         beyond_controls=beyond, min_effect=min_effect, power=power,
         outcome=decide(beyond, min_effect=min_effect, power=power), falsifies=FALSIFIES,
         rows=[_row(name, values, seed) for name, values in scores.items()],
-        notes=[f"Memory is given whole, at the second step of the second episode. Best control: {best}."],
+        notes=[
+            f"Memory is given whole, at the second step of the second episode; it then stands still for {WAIT} steps.",
+            f"Best control: {best}.",
+        ],
     )  # fmt: skip
 
 
@@ -128,12 +145,19 @@ def first_step_of_second_episode(rollout: TrialRollout) -> Tensor:
     return torch.where(second.sum(1) > 1, step, -1)
 
 
-def repeat_moves(plain: TrialRollout, donors: Tensor, second: Tensor) -> Tensor:
-    """Actions (N, T): each trial's own until its second episode has begun, then those of its donor's second episode."""
+def wait_after(plain: TrialRollout, second: Tensor, still: Tensor) -> Tensor:
+    """Actions (N, T): `still` (N,) for `WAIT` steps after step `second` (N,) of each trial, FREE at others."""
+    after = torch.arange(plain.actions.shape[1]) - second[:, None]
+    return torch.where((after > 0) & (after <= WAIT) & (second >= 0)[:, None], still[:, None], FREE)
+
+
+def repeat_moves(plain: TrialRollout, donors: Tensor, second: Tensor, waits: Tensor) -> Tensor:
+    """Actions (N, T): each trial's own until its second episode has begun, then `waits` (N, T), then those of its
+    donor's second episode from the second one on."""
     num_steps = plain.actions.shape[1]
     steps = torch.arange(num_steps)
-    shifted = (steps - second[:, None] + second[donors][:, None]).clamp(0, num_steps - 1)
-    theirs = plain.actions[donors].gather(1, shifted)
+    shifted = (steps - WAIT - second[:, None] + second[donors][:, None]).clamp(0, num_steps - 1)
+    theirs = torch.where(waits == FREE, plain.actions[donors].gather(1, shifted), waits)
     return torch.where(steps > second[:, None], theirs, plain.actions)
 
 

@@ -13,7 +13,7 @@ from planprobe.instruments.detectors.psi_patching import DONOR, REPEATED, SAME, 
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
 from planprobe.subjects.envs.trial_catalog import make_trial_env
 from planprobe.subjects.envs.trial_inputs import Inputs
-from planprobe.subjects.psi_donors import find_goal_donors, score_goal_courses
+from planprobe.subjects.psi_donors import find_goal_donors, find_wall_beside, score_goal_courses
 
 TASK = MazeTrialTask(view="full", num_mazes=40, episode_steps=30, split="test")
 TRIALS = 240
@@ -21,8 +21,9 @@ make_trials = partial(make_trial_env, TASK, Inputs())
 
 
 def run(policy, num_trials=TRIALS):
+    score = partial(score_goal_courses, wait=psi_patching.WAIT)
     return psi_patching.run(
-        policy, make_trials, find_goal_donors, score_goal_courses, num_trials=num_trials, min_effect=0.5
+        policy, make_trials, find_goal_donors, score, find_wall_beside, num_trials=num_trials, min_effect=0.5
     )
 
 
@@ -62,6 +63,19 @@ def test_donors_are_what_they_promise(plain):
     assert bool((goals[donors.donor[both]] != goals[donors.wrong[both]]).all())
 
 
+def test_moves_into_a_wall_beside_lead_nowhere(plain):
+    still, second = find_wall_beside(plain), psi_patching.first_step_of_second_episode(plain)
+    waited = play_trials(
+        Walker(plans=True), make_trials(60), forced=psi_patching.wait_after(plain, second, still.clamp(min=0))
+    )
+    rows = ((still >= 0) & (second >= 0)).nonzero().squeeze(1)
+    there = plain.extras["square"][rows, second[rows]]
+    later = (second[rows] + psi_patching.WAIT).clamp(max=plain.actions.shape[1] - 1)
+    kept = waited.active[rows, later]
+    assert int(kept.sum()) > 20
+    assert torch.equal(waited.extras["square"][rows, later][kept], there[kept])
+
+
 def test_a_memory_of_ones_own_changes_nothing(plain):
     second = psi_patching.first_step_of_second_episode(plain)
     keeper = psi_patching._Keeper(Walker(plans=True), second)
@@ -75,12 +89,16 @@ def test_moves_are_repeated_from_the_second_step_on():
     plain = play_trials(Walker(plans=True), make_trials(12))
     second = psi_patching.first_step_of_second_episode(plain)
     donors = torch.arange(12).roll(1)
-    forced = psi_patching.repeat_moves(plain, donors, second)
+    waits = psi_patching.wait_after(plain, second, torch.full_like(second, 3))
+    forced = psi_patching.repeat_moves(plain, donors, second, waits)
+    wait = psi_patching.WAIT
     row = int((second > 0).nonzero()[0])
     own, theirs = int(second[row]), int(second[donors[row]])
     assert torch.equal(forced[row, : own + 1], plain.actions[row, : own + 1])
-    if theirs >= 0 and theirs + 1 < plain.actions.shape[1]:
-        assert int(forced[row, own + 1]) == int(plain.actions[donors[row], theirs + 1])
+    assert forced[row, own + 1 : own + 1 + wait].tolist() == [3] * wait
+    assert set(waits[row, : own + 1].tolist()) == {-1}
+    if theirs >= 0 and max(theirs, own + wait) + 1 < plain.actions.shape[1]:
+        assert int(forced[row, own + wait + 1]) == int(plain.actions[donors[row], theirs + 1])
 
 
 def test_misuse_is_refused():

@@ -6,7 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from planprobe.cli.arguments import AgentSpec, AsJson, Threads, check_folder, open_agent, optional, parse, use_threads
+from planprobe.cli.arguments import (
+    AgentSpec,
+    ArgumentError,
+    AsJson,
+    Threads,
+    check_folder,
+    open_agent,
+    optional,
+    parse,
+    use_threads,
+)
 from planprobe.cli.output import effect_text, print_table, progress, say, show
 from planprobe.core.records import Row
 
@@ -23,7 +33,7 @@ class Study:
 
     D1 thinking gain, D2 distance law, D3 candidate law, D4 decodable plan, D5 plan refinement, D6 order of decoding, D7
     plan steering, D9 necessity, D10 revaluation, judged by rules fixed beforehand. An agent that plays trials:
-    D10, D11 and D12, for whether it adapts, how, and by which belief.
+    whether it adapts (D11), how (D8, D10), by which belief (D12) and by which choices (D13, D14), as its task allows.
 
     Examples:
       planprobe study drc12-rl-maze11-s0
@@ -79,7 +89,9 @@ def _study(agent: Agent, twin: Agent | None, out: Path, options: Study) -> Verdi
 def _find_twin(agent: Agent, spec: str | None) -> Agent | None:
     from planprobe.subjects.zoo import find_twin
 
-    if spec == "none" or agent.recipe.plays_trials:
+    if agent.recipe.plays_trials and spec not in (None, "none"):
+        raise ArgumentError(f"--twin {spec}: {agent.name} plays trials, whose battery asks for no twin.")
+    if agent.recipe.plays_trials or spec == "none":
         return None
     found = spec or find_twin(agent)
     return open_agent(found) if found else None

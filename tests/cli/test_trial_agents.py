@@ -113,6 +113,7 @@ def test_what_only_levels_have_is_refused(cli, roomy_run, arguments, error, says
         (("eval", RUN, "--levels", "test"), "--levels"),
         (("eval", RUN, "--thinking-steps", 2), "--thinking-steps"),
         (("probe", RUN), "needs a task on levels"),
+        (("study", RUN, "--twin", RUN), "--twin"),
     ],
 )
 def test_what_needs_levels_says_so(cli, run, arguments, says):

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 class Eval:
     """Solve rates and lengths on held-out levels, or returns in held-out trials, with 95 % intervals.
 
-    Without options: the agent's whole scorecard, every condition on every held-out set, as in its metrics.json.
-    With any: one set of levels, or a file of them (.xsb, Boxoban), a row for each board size in it. Of an agent that
-    plays trials: one way of playing them.
+    Unless told how to play, or on what: the agent's whole scorecard, every condition on every held-out set, as in its
+    metrics.json. Else one set of levels, or a file of them (.xsb, Boxoban), a row for each board size in it. Of an
+    agent that plays trials: one way of playing them.
 
     Examples:
       planprobe eval drc12-rl-maze11-s0

@@ -81,12 +81,9 @@ def score_first_actions(actions: Tensor, first_moves: Tensor | None) -> np.ndarr
     return right.squeeze(1).double().masked_fill(~moves.any(1), math.nan).numpy()
 
 
-def play_uninformed(
-    policy: Policy, bank: LevelBank, num_steps: int, *, seed: int, only: Sequence[str] | None = None, **options
-) -> dict[str, Played]:
+def play_uninformed(policy: Policy, bank: LevelBank, num_steps: int, *, seed: int, **options) -> dict[str, Played]:
     """Act at once from a memory that has run for `num_steps` but holds nothing about the level.
 
-    Args: only: some of the names below; all by default.
     Returns: 'blank frame', the memory after steps on an observation of zeros; 'noise state', noise like the memory
     after steps on the level itself; 'another level', the memory after steps on some other level of the bank.
     """
@@ -103,7 +100,7 @@ def play_uninformed(
         NOISE: lambda policy, ids, seen: match_noise(think(policy, seen), ids, seed=seed),
         OTHER_LEVEL: lambda policy, ids, seen: think(policy, bank.first_observation(donors[ids])),
     }
-    return {name: bank.play(policy, prepare=prepares[name], seed=seed, **options) for name in only or prepares}
+    return {name: bank.play(policy, prepare=each, seed=seed, **options) for name, each in prepares.items()}
 
 
 def match_noise(state: State, level_ids: Tensor, *, seed: int) -> State:

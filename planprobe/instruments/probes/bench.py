@@ -17,7 +17,7 @@ from torch import Tensor
 
 from planprobe.instruments.concepts.labels import Concept, StateConcept
 from planprobe.instruments.probes.controls import CONTROL_TASK, SHUFFLED, majority_class, shuffle_label_maps
-from planprobe.instruments.probes.linear_probes import L2_STRENGTHS, ProbeResult, fit_probes
+from planprobe.instruments.probes.linear_probes import L2_STRENGTHS, TOLERANCE, ProbeResult, fit_probes
 from planprobe.instruments.probes.measures import Measure, class_measure, is_labelled, number_measure
 from planprobe.instruments.probes.number_probes import NumberProbeResult, fit_number_probes
 from planprobe.instruments.probes.online_code import OnlineCode, online_codes
@@ -56,6 +56,8 @@ class ProbeBench(ABC, Generic[AnyConcept]):
     boards[concept]: a scoreboard. probes[concept][label source, site, reading]: the agent's read-outs, of the first
     split. constant: concepts of which the recording shows one class only; they are left out.
     """
+
+    tolerance = TOLERANCE  # of `solve_softmax`, for concepts with classes
 
     def __init__(
         self, recording: Recording, concepts: Sequence[AnyConcept], l2_strengths: Sequence[float] = L2_STRENGTHS
@@ -230,7 +232,7 @@ class ProbeBench(ABC, Generic[AnyConcept]):
             return fit_number_probes(features, labels, level_ids=self.row_level_ids, split=split)
         return fit_probes(
             features, torch.stack(labels), level_ids=self.row_level_ids, split=split, num_classes=num_classes,
-            l2_strengths=self.l2_strengths, kernel=kernel,
+            l2_strengths=self.l2_strengths, kernel=kernel, tolerance=self.tolerance,
         )[0]  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from planprobe.instruments.probes.splits import Split, check_split
 from planprobe.instruments.statistics.metrics import count_confusions, macro_f1
 
 L2_STRENGTHS = (1e-5, 1e-4, 1e-3)
+TOLERANCE = 1e-6  # predicted decrease of the loss at which a fit stops
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def fit_probes(
     num_classes: int,
     l2_strengths: Sequence[float] = L2_STRENGTHS,
     kernel: int = 1,
-    tolerance: float = 1e-6,
+    tolerance: float = TOLERANCE,
 ) -> list[list[ProbeResult]]:
     """Fit a probe of every label map on every set of features; all problems on one set are solved together.
 

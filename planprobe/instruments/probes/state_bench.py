@@ -30,6 +30,8 @@ L2_STRENGTHS = (1e-3, 1e-2, 1e-1)  # a few hundred rows of up to thousands of fe
 class StateBench(ProbeBench[StateConcept]):
     """Probes of concepts of states; arguments of `ProbeBench`."""
 
+    tolerance = 1e-7  # with about as many features as rows a fit goes on for tens of times what it foretells
+
     def _list_rows(self) -> Tensor:
         recording = self.recording
         board = (recording.floor.shape[1], recording.floor.shape[2])

@@ -6,14 +6,17 @@ import pytest
 import torch
 from hand_built_policies import CHANNELS, OneShotPlanner
 from sklearn.decomposition import PCA
+from sklearn.linear_model import LogisticRegression
 from torch import nn
 
 from planprobe.core.errors import ShapeError, UnknownNameError
 from planprobe.instruments.concepts.catalog import Concept, StateConcept, get_concept
 from planprobe.instruments.concepts.square_concepts import find_entries
 from planprobe.instruments.hooks import open_policy
-from planprobe.instruments.probes.bench import AGENT
+from planprobe.instruments.probes.bench import AGENT, Target
 from planprobe.instruments.probes.recording import Watch, record_states
+from planprobe.instruments.probes.scoreboard import Truth
+from planprobe.instruments.probes.splits import split_by_level
 from planprobe.instruments.probes.square_bench import SquareBench
 from planprobe.instruments.probes.state_bench import StateBench
 from planprobe.instruments.probes.state_rows import StateRows, fit_board_pca, gather_states
@@ -66,6 +69,28 @@ def tables(levels):
     assert progress == sorted(progress)
     assert progress[-1] == 1.0
     return found
+
+
+def test_fits_of_more_features_than_rows_reach_the_loss_of_scikit_learn(levels):
+    """Features of very different scales, as activations are, and hardly any penalty: where a fit is slow to end."""
+    planner, clock = open_policy(Counter(board=(SIZE, SIZE))), get_concept("action-ahead-1")
+    recording = record_states(planner, make_env, levels, Watch([clock], {AGENT: (planner, SITE)}, {}), per_level=4)
+    bench = StateBench(recording, [clock], l2_strengths=(1e-3,))
+    num_rows, generator = len(recording), torch.Generator().manual_seed(0)
+    scales = 10 ** (2 * torch.rand(300, generator=generator) - 1)
+    x = torch.randn(num_rows, 300, generator=generator) * scales
+    logits = x[:, :40] @ torch.randn(40, 5, generator=generator) / x[:, :40].std()
+    y = (logits + 3 * torch.randn(num_rows, 5, generator=generator)).argmax(1)
+    split = split_by_level(bench.row_level_ids, seed=0)
+    found = bench._solve(x, [Target("planted", "behaviour", "", Truth(y), 5)], split, 5, 1)[0]
+    train, labels = x[split.train], y[split.train]
+    std, mean = torch.std_mean(train, dim=0, correction=0)
+    train = ((train - mean) / std.median()).double()
+    assert train.shape[1] > len(train) > 100
+    oracle = LogisticRegression(C=1e3 / len(train), tol=1e-10, max_iter=20_000).fit(train.numpy(), labels.numpy())
+    weights, biases = torch.tensor(oracle.coef_), torch.tensor(oracle.intercept_)
+    wanted = nn.functional.cross_entropy(train @ weights.T + biases, labels) + 0.5 * 1e-3 * weights.square().sum()
+    assert found.loss == pytest.approx(float(wanted), abs=1e-5)
 
 
 def test_fits_do_not_depend_on_the_number_of_workers(levels):

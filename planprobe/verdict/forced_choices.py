@@ -18,6 +18,7 @@ from planprobe.core.protocols import Policy, State
 from planprobe.core.records import Evidence
 from planprobe.instruments.detectors import mixture
 from planprobe.instruments.detectors.mixture import MIXTURE
+from planprobe.instruments.detectors.search_order import Search
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
@@ -36,11 +37,13 @@ APART = 1000  # settings of a noise input, in steps of a clock
 
 @dataclass(frozen=True)
 class ForcedChoices:
-    """Histories put to an agent: readings name -> (H, A) scores; chances (H, A) of the agent; ids (H,) of the units."""
+    """Histories put to an agent: readings name -> (H, A) scores; chances (H, A) of the agent; ids (H,) of the units;
+    search, the histories under each value of psi, where there is something to be searched for."""
 
     readings: dict[str, Tensor]
     chances: Tensor
     ids: Tensor
+    search: Search | None = None
 
 
 def choice_task(agent: Agent) -> PullTask | HiddenGoalTask:
@@ -68,7 +71,8 @@ def ask_choices(agent: Agent, *, most_histories: int, drawn_trials: int, seed: i
         rollout = play_trials(agent.net, env, forced=actions, initial_state=start)
         ids = torch.arange(len(actions))[:, None].expand_as(actions).flatten()
         chances = rollout.logits.double().softmax(-1).flatten(0, 1)
-        return {DRAWN: ForcedChoices(walk_readings(walks), chances, ids)}
+        search = Search(walks.belief.flatten(0, 1), walks.ways[walks.squares].flatten(0, 1), ids)
+        return {DRAWN: ForcedChoices(walk_readings(walks), chances, ids, search)}
     forced = choice_scores.enumerate_histories(task, choice_scores.depth_within(task, most_histories))
     found = {FORCED: _ask_pulls(agent, task, forced, *forced.prefixes(task.num_pulls))}
     drawn = choice_scores.draw_histories(task, drawn_trials, seed=seed)
@@ -79,8 +83,8 @@ def ask_choices(agent: Agent, *, most_histories: int, drawn_trials: int, seed: i
 def judge_choices(asked: ForcedChoices, *, num_repeats: int, seed: int = 0) -> Evidence:
     """D13 on histories of one kind. num_repeats: simulations of each reading."""
     return mixture.run(
-        asked.readings, asked.chances, history_ids=asked.ids, min_share=MIXTURE_LEAD.value, num_repeats=num_repeats,
-        seed=seed,
+        asked.readings, asked.chances, history_ids=asked.ids, search=asked.search,
+        min_share=MIXTURE_LEAD.value, num_repeats=num_repeats, seed=seed,
     )  # fmt: skip
 
 

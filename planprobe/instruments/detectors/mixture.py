@@ -6,6 +6,10 @@ a temperature and a lapse, both fitted, and they are compared by BIC. Before any
 simulated from every reading, each as predictable as the agent's are, and must be attributed to the reading they came
 of: where that fails, the histories cannot tell the readings apart and nothing is concluded.
 
+Where the values that the agent acts for are known, a fourth reading is fitted: it goes through them in an order of its
+own (`search_order`). It holds the mixture as the order in which all are alike, so that a lead over it cannot be asked
+for; but where an order explains choices on other histories better than the mixture, nothing is said to be matched.
+
 How much a lead means depends on the histories: on two arms a softened greedy player does what the mixture does but for
 a thousandth of a nat. So leads are measured by that which the mixture itself has on the very same histories.
 """
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,9 +27,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from planprobe.core.errors import ShapeError, unknown_name
-from planprobe.core.records import Effect, Evidence, Row
+from planprobe.core.records import Effect, Evidence, Outcome, Row
 from planprobe.core.rng import draw_uniform
-from planprobe.instruments.detectors.outcome import decide
+from planprobe.instruments.detectors.outcome import MIN_POWER, decide
+from planprobe.instruments.detectors.search_order import Search, fit_search_order, score_in_order, score_strictly
 from planprobe.instruments.statistics.proportions import power_of_interval, proportion
 from planprobe.instruments.statistics.stats import bootstrap_difference, bootstrap_table, difference_over_best, ratio
 
@@ -35,7 +40,7 @@ CONTROLS = ("every other reading, softened alike",)
 FALSIFIES = "that the agent acts on samples of the latent variable, or on their mixture (the Thompson reading)"
 UNIT = "nats a choice, over choosing at random"
 
-MIXTURE, RANDOM = "mixture (Thompson)", "random"
+MIXTURE, RANDOM, ORDERED = "mixture (Thompson)", "random", "one value after another, in an order of its own"
 MATCHED = f"{MIXTURE}, temperature 1"  # of the rows alone: it is the mixture itself, nothing sharpened
 MIN_RECOVERY = 0.95  # of simulated choices that must be attributed to the reading they came of
 MATCHING = (0.5, 2.0)  # temperatures at which choices still follow the chances, and not the likeliest action alone
@@ -90,9 +95,20 @@ def fit_softening(scores: Tensor, choices: Tensor, *, temperature: float | None 
     return _softened(scores, choices, float(np.exp(best[0])), float(best[1]), num_parameters=num_parameters)
 
 
-def fit_readings(readings: Mapping[str, Tensor], choices: Tensor) -> dict[str, Softening]:
-    """Every reading softened to fit the same choices, and choosing at random, which has nothing to fit."""
+def fit_readings(
+    readings: Mapping[str, Tensor], choices: Tensor, *, search: Search | None = None
+) -> dict[str, Softening]:
+    """Every reading softened to fit the same choices, and choosing at random, which has nothing to fit.
+
+    search: with it, also the order that fits the choices best; its weights count as parameters.
+    """
     fits = {name: fit_softening(scores, choices) for name, scores in readings.items()}
+    if search is not None:
+        found = fit_softening(score_in_order(search, choices), choices)
+        penalty = search.num_parameters * math.log(max(float(choices.sum()), 1.0))
+        fits[ORDERED] = replace(
+            found, num_parameters=found.num_parameters + search.num_parameters, bic=found.bic + penalty
+        )
     return fits | {RANDOM: _softened(torch.zeros_like(choices), choices, 1.0, 0.0, num_parameters=0)}
 
 
@@ -115,24 +131,36 @@ def fit_rows(fits: Mapping[str, Softening]) -> list[Row]:
 
 
 def recover(
-    readings: Mapping[str, Tensor], fits: Mapping[str, Softening], *, num_repeats: int = 20, seed: int = 0
+    readings: Mapping[str, Tensor],
+    fits: Mapping[str, Softening],
+    *,
+    search: Search | None = None,
+    order: Tensor | None = None,
+    num_repeats: int = 20,
+    seed: int = 0,
 ) -> list[Row]:
     """Simulate one choice a history from every reading, fit all of them anew, and see where it is attributed.
 
     fits: to the agent. Every reading is softened until its choices are as predictable as the agent's are to whichever
-    fits best; as it was fitted, a wrong reading would be next to random, and no test of anything.
+    fits best; as it was fitted, a wrong reading would be next to random, and no test of anything. search, order (G,):
+    choices are then simulated also from who always acts for the first value in this order that is left.
     Returns: one row for each pair (simulated, attributed): the share of repeats with Wilson's interval.
     """
     rows: list[Row] = []
     certainty = max(fit.log_likelihood / len(fit.per_history) for fit in fits.values())
-    for number, (name, scores) in enumerate(readings.items() if num_repeats else ()):
+    planted = (
+        dict(readings) if search is None or order is None else {**readings, ORDERED: score_strictly(search, order)}
+    )
+    for number, (name, scores) in enumerate(planted.items() if num_repeats else ()):
         chances = soften(scores, _as_predictable(scores, certainty), 0.0)
         found = []
         for repeat in range(num_repeats):
             luck = draw_uniform(seed, _SIMULATE, number, repeat, torch.arange(len(scores))).double()
             drawn = (chances.cumsum(1)[:, :-1] <= luck[:, None]).sum(1)
-            found.append(best_reading(fit_readings(readings, F.one_hot(drawn, scores.shape[1]).double())))
-        rows += attribution_rows(name, found, [*readings, RANDOM])
+            found.append(
+                best_reading(fit_readings(readings, F.one_hot(drawn, scores.shape[1]).double(), search=search))
+            )
+        rows += attribution_rows(name, found, [*fits])
     return rows
 
 
@@ -159,6 +187,7 @@ def run(
     chances: Tensor,
     *,
     history_ids: Tensor | None = None,
+    search: Search | None = None,
     min_share: float,
     num_repeats: int = 20,
     seed: int = 0,
@@ -167,7 +196,8 @@ def run(
 
     Args: readings: name -> scores (H, A); one of them is `MIXTURE`, its scores log chances. chances (H, A): the policy.
         history_ids (H,): histories of one number are no independent units (say, steps of one trial); each for itself by
-        default. min_share: smallest lead of interest, as a share of the one that the mixture itself would have.
+        default. search: the same histories under each value of psi, for the reading of who goes through them in order.
+        min_share: smallest lead of interest, as a share of the one that the mixture itself would have.
         num_repeats: simulations of each reading.
     Returns: effect = likelihood of the mixture; beyond_controls = its lead over the best other reading, in nats a
         choice; min_effect in the same unit; power: to see the mixture itself. Supported only at a temperature near one:
@@ -177,9 +207,10 @@ def run(
     if MIXTURE not in readings:
         raise unknown_name("reading", MIXTURE, readings, where="these readings")
     ids = torch.arange(len(chances)) if history_ids is None else history_ids
-    fits = fit_readings(readings, chances)
+    fits = fit_readings(readings, chances, search=search)
     matched = fit_softening(readings[MIXTURE], chances, temperature=1.0)
-    recovery = recover(readings, fits, num_repeats=num_repeats, seed=seed)
+    order = None if search is None else fit_search_order(search, chances, torch.ones(len(chances), dtype=torch.bool))
+    recovery = recover(readings, fits, search=search, order=order, num_repeats=num_repeats, seed=seed)
     possible = possible_lead(readings, ids, seed=seed)
     min_effect = max(min_share * possible.value, 0.0)
     sums = _sums_over_chance(fits, ids)
@@ -187,7 +218,8 @@ def run(
     effects = dict(
         zip(controls, bootstrap_table(np.stack([*controls.values()]), ratio, unit=UNIT, seed=seed), strict=True)
     )
-    best, beyond = difference_over_best(sums[MIXTURE], controls, ratio, unit=UNIT, seed=seed)
+    rivals = {name: part for name, part in controls.items() if name != ORDERED}
+    best, beyond = difference_over_best(sums[MIXTURE], rivals, ratio, unit=UNIT, seed=seed)
     power = power_of_interval(possible, min_effect=min_effect)
     power = 0.0 if math.isnan(power) else power
     outcome = decide(beyond, min_effect=min_effect, power=power)
@@ -199,6 +231,9 @@ def run(
         "attributed to the one they came of.",
         f"The mixture itself would lead by {possible.value:.2g} nats a choice on these histories.",
     ]
+    if search is not None:
+        outcome, note = _weigh_order(outcome, sums, min_effect=min_effect, power=power, seed=seed)
+        notes.append(note)
     if not possible.low > 0:
         outcome = "inconclusive"
     if rate < MIN_RECOVERY and outcome != "inconclusive":
@@ -217,6 +252,26 @@ def run(
         + [{"table": "recovery", **row} for row in recovery],
         notes=notes,
     )  # fmt: skip
+
+
+def _weigh_order(
+    outcome: Outcome, sums: Mapping[str, np.ndarray], *, min_effect: float, power: float, seed: int
+) -> tuple[Outcome, str]:
+    """What is left of an outcome once an order of the agent's own is known, and a note.
+
+    Nothing is supported where an order fitted to other histories explains the choices better. Where it does so by as
+    much as counts, with power, matching is refuted.
+    """
+    lead = bootstrap_difference(sums[ORDERED], sums[MIXTURE], ratio, unit=UNIT, seed=seed)
+    note = (
+        f"An order of its own, fitted to other histories, explains the choices {lead.value:+.3f} [{lead.low:+.3f}, "
+        f"{lead.high:+.3f}] nats a choice better than the mixture."
+    )
+    if not lead.low > 0:
+        return outcome, note
+    if lead.value >= min_effect and power >= MIN_POWER:
+        return "refuted", f"{note} So choices follow that order, not the belief."
+    return "inconclusive" if outcome == "supported" else outcome, f"{note} So they are not said to follow the belief."
 
 
 def possible_lead(readings: Mapping[str, Tensor], ids: Tensor, *, seed: int = 0) -> Effect:

@@ -116,11 +116,12 @@ def match_noise(state: State, level_ids: Tensor, *, seed: int) -> State:
         if not over:  # (B,), a count of steps, say: there is nothing that it could be mixed up with
             noise.append(part.clone())
             continue
-        mean, spread = part.mean(over, keepdim=True), part.std(over, keepdim=True, unbiased=False)
+        values = part if part.is_floating_point() else part.float()
+        mean, spread = values.mean(over, keepdim=True), values.std(over, keepdim=True, unbiased=False)
         entries = torch.arange(part[0].numel())
         first, second = (draw_uniform(seed, number, half, level_ids.cpu()[:, None], entries) for half in (0, 1))
         drawn = torch.sqrt(-2 * torch.log((1 - first).clamp(min=1e-7))) * torch.cos(2 * math.pi * second)  # Box-Muller
-        noise.append(torch.empty_like(part).copy_(mean + spread * drawn.view(part.shape).to(part)))
+        noise.append(torch.empty_like(part).copy_(mean + spread * drawn.view(part.shape).to(values)))
     return tuple(noise)
 
 

@@ -173,9 +173,9 @@ def test_noise_is_no_copy_of_memory_that_stands_on_one_square():
     """Nets of vectors keep (B, D, 1, 1): over the one square nothing varies, and noise would be the memory itself."""
     torch.manual_seed(0)
     flat, ids = 3 * torch.randn(3, 500) + 2, torch.tensor([7, 8, 9])
-    steps = torch.tensor([4.0, 5, 6])
-    square, alike, kept = match_noise((flat[:, :, None, None], flat, steps), ids, seed=1)
-    assert square.shape == (3, 500, 1, 1) and torch.equal(kept, steps)
+    steps, clock = torch.tensor([4.0, 5, 6]), torch.tensor([[4], [5], [6]])
+    square, alike, kept, ticked = match_noise((flat[:, :, None, None], flat, steps, clock), ids, seed=1)
+    assert square.shape == (3, 500, 1, 1) and torch.equal(kept, steps) and torch.equal(ticked, clock)
     for noise in (square[:, :, 0, 0], alike):
         assert torch.allclose(noise.mean(1), flat.mean(1), atol=0.5) and torch.allclose(
             noise.std(1), flat.std(1), rtol=0.1

@@ -1,7 +1,8 @@
 """Trained organisms: nets whose weights come from gradient descent, and whose answer follows from what they were given.
 
 Hand-built codes are clean; a detector that has only met those might fail on what a real net makes of the same task. All
-are small DRCs on 9x9 mazes, `agents/organisms/NAME-maze9-sSEED`, two seeds each.
+are small DRCs on 9x9 mazes, `agents/organisms/NAME-maze9-sSEED`: recipes of two seeds each, and the weights of those
+that were trained and learnt their lesson.
 
 | family | answer | why |
 |---|---|---|

@@ -16,6 +16,7 @@ from planprobe.subjects.organisms.untrained import Untrained
 from planprobe.subjects.references.belief_numbers import exact_belief
 
 FORCED_SHARE = 0.5
+UNTRAINED_SEEDS = 1000  # first of them: that of a recipe would give the net with which the agent's training began
 _DRAW, _FORCE = 611, 612  # streams of the counter-based draws
 
 
@@ -45,5 +46,5 @@ def untrained_twin(agent: Agent, *, seed: int) -> Policy:
     if isinstance(agent.net, CodedNet | Untrained):
         return untrained_like(agent.net, seed=seed)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(UNTRAINED_SEEDS + seed)
         return make_net_for(agent.recipe.net, agent.make_trials(1)).eval()

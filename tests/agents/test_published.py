@@ -110,4 +110,4 @@ def test_maze_agent_solves_its_task_and_thinking_helps_only_with_memory():
 
 def test_folders_without_weights_hold_a_recipe_that_loads():
     waiting = [path for path in Path(agents_folder()).glob("*/recipe.toml") if path.parent.name not in PUBLISHED]
-    assert all(load_recipe(path).name == path.parent.name for path in waiting)
+    assert waiting and all(load_recipe(path).name == path.parent.name for path in waiting)

@@ -11,9 +11,11 @@ from planprobe.core.errors import RecipeError
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
+from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.recipe import Recipe
 from planprobe.subjects.trial_changes import trial_changes
 from planprobe.subjects.zoo import load_agent
+from planprobe.verdict.belief_trials import untrained_twin
 from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.goal_courses import judge_psi_patching
@@ -109,3 +111,13 @@ def test_a_trained_agent_is_asked_for_its_belief_too():
         assert "bandit" in verdict.provenance[f"{detector} was not measured"]
     assert verdict.provenance["run"]["solve_rate"] > 0.6
     assert verdict.reading == "cannot say"
+
+
+def test_an_untrained_net_is_not_the_one_that_the_agents_training_began_with():
+    agent = load_agent("gru-rl2-bandit2-s0")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(agent.recipe.seed)
+        began = make_net_for(agent.recipe.net, agent.make_trials(1))
+    for seed in range(3):
+        twin = untrained_twin(agent, seed=seed)
+        assert all(not torch.equal(a, b) for a, b in zip(began.parameters(), twin.parameters(), strict=True) if a.any())

@@ -64,6 +64,96 @@ def test_what_comes_back_from_a_site_is_what_it_goes_on_with(example):
         assert not play_levels(opened, agent.make_env, levels, thinking_steps=16).solved.any()
 
 
+FEW_DIRECTIONS = ("--num-random", "2", "--num-random-choice", "1", "--num-wrong", "1", "--num-shuffles", "1")
+INSTRUMENTS = {
+    "capture": ("--out", "acts", "--num-levels", "4"),
+    "probe": ("--num-levels", "16", "--per-level", "2"),
+    "patch": ("--num-pairs", "4", "--thinking-steps", "4"),
+    "steer": ("--num-levels", "20", "--num-fit-levels", "20", "--alphas", "2", *FEW_DIRECTIONS),
+    "erase": ("--num-levels", "10", "--num-fit-levels", "20", "--num-random", "2"),
+}
+
+
+@pytest.mark.parametrize("verb", INSTRUMENTS)
+def test_every_instrument_takes_it_as_it_is(example, verb, capsys):
+    """A policy without cells, under a task that the command line names."""
+    Path("my_agent.py").write_text(example.replace(NAMES_ITS_TASK, "return Smell()"))
+    assert main([verb, "my_agent:make", "--task", "maze9", *INSTRUMENTS[verb], "--json"]) == 0
+    assert ".hook_h" in capsys.readouterr().out
+
+
+FLAT = """
+import torch
+from torch import nn
+from planprobe.subjects.recipe import TaskRecipe
+
+
+class Flat(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.cell, self.hook_memory, self.head = nn.LSTMCell(243, 16), nn.Identity(), nn.Linear(16, 4)
+
+    def initial_state(self, num_boards, board=None):
+        return torch.zeros(num_boards, 16), torch.zeros(num_boards, 16)
+
+    def step(self, observation, state):
+        h, c = self.cell(observation.float().flatten(1), state)
+        h = self.hook_memory(h)
+        return self.head(h), h[:, 0], (h, c)
+
+
+def make():
+    return Flat(), TaskRecipe(size=9)
+"""
+
+
+@pytest.fixture
+def flat(tmp_path, monkeypatch):
+    """An LSTM on the flattened board, with one tap under a name of its own."""
+    (tmp_path / "flat_agent.py").write_text(FLAT)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("flat_agent", None)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("probe", "--concept", "action-ahead-1", "steps-left", "--num-levels", "16", "--sites", "hook_memory"),
+        ("patch", "--num-pairs", "4", "--sites", "hook_memory"),
+        ("erase", "--concept", "action-ahead-1", "--scope", "board", "--num-levels", "10", "--num-fit-levels", "20",
+         "--num-random", "2", "--sites", "hook_memory"),
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_memory_without_squares_is_an_agent_too(flat, arguments, capsys):
+    verb, *options = arguments
+    assert main([verb, "flat_agent:make", *options, "--json"]) == 0
+    assert "hook_memory" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "says"),
+    [
+        (("probe", "flat_agent:make"), "UnknownSiteError", "It has: hook_memory"),
+        (("steer", "flat_agent:make"), "UnknownSiteError", "It has: hook_memory"),
+        (("erase", "flat_agent:make"), "UnknownSiteError", "It has: hook_memory"),
+        (("probe", "flat_agent:make", "--sites", "hook_memory", "--num-levels", "16"), "ShapeError", "action-ahead-1"),
+        (("erase", "flat_agent:make", "--sites", "hook_memory", "--num-fit-levels", "20"), "ShapeError", "'board'"),
+        (("probe", "flat_agent:make", "--levels", "train"), "ArgumentError", "--levels test"),
+        (("erase", "flat_agent:make", "--levels", "train"), "ArgumentError", "was trained"),
+        (("erase", "flat_agent:make", "--levels", "valid"), "ArgumentError", "are fitted"),
+    ],
+)
+def test_misuse_is_told_with_the_next_move(flat, arguments, error, says, capsys):
+    assert main([*arguments, "--json"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(error)
+    assert says in told
+
+
 def test_a_study_takes_it_and_names_the_task(example, tmp_path, capsys):
     file = tmp_path / "my_agent.py"
     file.write_text(file.read_text().replace(NAMES_ITS_TASK, "return Smell()"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import AgentSpec, AsJson, Flag, Threads, check_least, optional, parse
+from planprobe.cli.arguments import AgentSpec, AsJson, Flag, TaskName, Threads, check_least, optional, parse
 from planprobe.cli.instrument import Measured, run_instrument
 from planprobe.cli.output import interval_column, print_table, progress, say
 from planprobe.core.records import Row
@@ -54,6 +54,7 @@ class Align:
     """Of states, split and intervals."""
     out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
     """Where align.json, its table and its figure go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 

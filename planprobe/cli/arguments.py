@@ -34,6 +34,9 @@ AgentSpec = Annotated[
     arg(metavar="AGENT", help="Name in the zoo, agent's folder, training run, or package.module:factory."),
 ]
 AsJson = Annotated[bool, arg(name="json", help="Print JSON and nothing else on stdout.", help_behavior_hint="")]
+_ITS_OWN = "(default: the agent's own)"
+_TASK_HELP = "What a factory's policy plays, where the factory does not say: maze9, maze11, sokoban7, ..."
+TaskName = Annotated[str | None, arg(metavar="NAME", help=_TASK_HELP, help_behavior_hint=_ITS_OWN)]
 _ONE_A_CORE = "(default: one a core, four at most)"
 Threads = Annotated[int | None, arg(metavar="INT", help="CPU threads.", help_behavior_hint=_ONE_A_CORE)]
 MAX_DEFAULT_THREADS = 4  # small nets gain nothing from more
@@ -118,9 +121,9 @@ def split_task(name: str) -> tuple[str, int]:
     return kind, int(name[len(kind) :] or 0)
 
 
-def open_board_agent(spec: str, of_trials: str) -> Agent:
+def open_board_agent(spec: str, of_trials: str, *, task: str | None = None) -> Agent:
     """Load an agent that plays levels. of_trials: what one that plays trials is told. Raises: ArgumentError."""
-    agent = open_agent(spec)
+    agent = open_agent(spec, task=task)
     if agent.recipe.plays_trials:
         raise ArgumentError(f"{agent.name} plays trials; {of_trials}")
     return agent

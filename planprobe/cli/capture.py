@@ -11,6 +11,7 @@ from tyro.conf import arg
 from planprobe.cli.arguments import (
     AgentSpec,
     AsJson,
+    TaskName,
     Threads,
     check_folder,
     check_least,
@@ -50,6 +51,7 @@ class Capture:
     """Steps on the frozen first observation before the first action; they are written too."""
     max_steps: Annotated[int | None, optional("INT", "whole episodes")] = None
     """Steps of each episode."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 
@@ -77,7 +79,7 @@ def _capture(options: Capture) -> ActivationStore:
     from planprobe.instruments.activation_store import write_activations
     from planprobe.instruments.hooks import open_policy
 
-    agent = open_agent(options.agent)
+    agent = open_agent(options.agent, task=options.task)
     levels = agent.levels(options.levels, options.num_levels)
     with progress(f"capturing {agent.name}") as on_progress:
         return write_activations(

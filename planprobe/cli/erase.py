@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Flag, Threads, check_least, optional, parse
+from planprobe.cli.arguments import (
+    AgentSpec,
+    ArgumentError,
+    AsJson,
+    Flag,
+    TaskName,
+    Threads,
+    check_least,
+    optional,
+    parse,
+)
 from planprobe.cli.instrument import Measured, run_instrument
 from planprobe.cli.output import interval_column, print_table, progress, say_evidence
 from planprobe.core.records import Row
@@ -78,6 +88,7 @@ class Erase:
     """Of states, random subspaces and intervals."""
     out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
     """Where erase.json and its tables go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 
@@ -109,9 +120,10 @@ def _check(options: Erase) -> None:
         raise ArgumentError(f"--parts {' '.join(map(str, options.parts))}: needs rising numbers, 0 or more.")
     if not 0 < options.min_effect <= 1:
         raise ArgumentError(f"--min-effect {options.min_effect:g}: needs a fraction above 0, up to 1.")
-    if options.levels == FIT_SPLIT:
+    if options.levels in (FIT_SPLIT, "train"):
+        why = "the erasers are fitted" if options.levels == FIT_SPLIT else "the agent was trained"
         raise ArgumentError(
-            f"--levels {FIT_SPLIT}: the erasers are fitted on these levels, and would be judged on them.\n"
+            f"--levels {options.levels}: {why} on these levels, and would be judged on them.\n"
             "  Next: --levels test, or a harder set."
         )
 
@@ -120,7 +132,7 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
     """The evidence, and how much of the concept is left at each site on the levels that are played."""
     from planprobe.instruments.detectors import necessity
     from planprobe.instruments.erasure.erased_play import Trial
-    from planprobe.instruments.erasure.erasure import MEMORY, check_erasure, fit_erasure
+    from planprobe.instruments.erasure.erasure import check_erasure, fit_erasure
     from planprobe.instruments.erasure.targets import concept_target
     from planprobe.instruments.hooks import open_policy
     from planprobe.subjects.envs.plans import observation_planner
@@ -144,7 +156,7 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
     with progress(f"erasing {options.concept}") as bar:
         fitted = [
             fit_erasure(
-                opened, agent.make_env, sets["fitted"], each, sites=options.sites or MEMORY, scope=options.scope,
+                opened, agent.make_env, sets["fitted"], each, sites=options.sites or None, scope=options.scope,
                 joint=options.joint, sweeps=options.sweeps, seed=options.seed,
                 on_progress=lambda share, done=done: bar(_FITTED * (done + share) / (1 + len(ahead)), 1, "fitting"),
             )

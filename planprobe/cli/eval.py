@@ -10,6 +10,7 @@ from planprobe.cli.arguments import (
     ArgumentError,
     AsJson,
     Flag,
+    TaskName,
     Threads,
     find_levels,
     open_agent,
@@ -49,8 +50,7 @@ class Eval:
     """Sample actions from the policy in place of taking the likeliest."""
     reset_memory: Flag = False
     """Start every step from initial memory: the control for whatever memory does."""
-    task: Annotated[str | None, optional("NAME", "the agent's own")] = None
-    """What a factory's policy plays, where the factory does not say: maze9, maze11, sokoban7, ..."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 

@@ -26,6 +26,8 @@ class InstrumentOptions(Protocol):
     @property
     def out(self) -> Path | None: ...
     @property
+    def task(self) -> str | None: ...
+    @property
     def json(self) -> bool: ...
     @property
     def threads(self) -> int | None: ...
@@ -61,7 +63,8 @@ def run_instrument(
 
     began = time.monotonic()
     use_threads(options.threads)
-    agent = open_agent(options.agent) if of_trials is None else open_board_agent(options.agent, of_trials)
+    spec, task = options.agent, options.task
+    agent = open_agent(spec, task=task) if of_trials is None else open_board_agent(spec, of_trials, task=task)
     if options.out is not None:
         check_folder(options.out)
     found = measure(agent, options)

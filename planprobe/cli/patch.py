@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Flag, Threads, check_least, optional, parse
+from planprobe.cli.arguments import (
+    AgentSpec,
+    ArgumentError,
+    AsJson,
+    Flag,
+    TaskName,
+    Threads,
+    check_least,
+    optional,
+    parse,
+)
 from planprobe.cli.instrument import Measured, run_instrument
 from planprobe.cli.output import effect_text, interval_column, interval_text, print_table, progress, say
 from planprobe.core.records import Row
@@ -76,6 +86,7 @@ class Patch:
     """Of pairs, resampled donors and intervals."""
     out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
     """Where patch.json, its tables and its figures go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 

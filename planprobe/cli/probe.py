@@ -14,6 +14,7 @@ from planprobe.cli.arguments import (
     ArgumentError,
     AsJson,
     Flag,
+    TaskName,
     Threads,
     check_folder,
     check_least,
@@ -80,6 +81,7 @@ class Probe:
     """Of states, splits and controls."""
     out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
     """Where probe.json and its tables go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 
@@ -98,7 +100,7 @@ def run(arguments: list[str]) -> int:
     if options.out is not None:
         check_folder(options.out)
     use_threads(options.threads)
-    agent = open_agent(options.agent)
+    agent = open_agent(options.agent, task=options.task)
     tables = _probe(agent, options)
     if options.out is not None:
         say(f"Saved: {_save(agent, tables, options, options.out, seconds=time.monotonic() - began)}")

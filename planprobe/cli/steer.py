@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, Threads, check_least, optional, parse
+from planprobe.cli.arguments import AgentSpec, ArgumentError, AsJson, TaskName, Threads, check_least, optional, parse
 from planprobe.cli.instrument import Measured, run_instrument
 from planprobe.cli.output import interval_column, print_table, progress, say_evidence
 from planprobe.core.records import Row
@@ -74,6 +74,7 @@ class Steer:
     """Of states, control draws and intervals."""
     out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
     """Where steer.json, its table and its figures go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 

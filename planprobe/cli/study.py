@@ -10,6 +10,7 @@ from planprobe.cli.arguments import (
     AgentSpec,
     ArgumentError,
     AsJson,
+    TaskName,
     Threads,
     check_folder,
     open_agent,
@@ -48,8 +49,7 @@ class Study:
     """How many levels and control draws: smoke shows that it runs, quick takes minutes, full gives every control."""
     twin: Annotated[str | None, optional("AGENT", "the zoo's memoryless agent of this task, if any")] = None
     """A memoryless agent trained on the same task, a control of D4; 'none' for none."""
-    task: Annotated[str | None, optional("NAME", "the agent's own")] = None
-    """What a factory's policy plays, where the factory does not say: maze9, maze11, sokoban7, ..."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 

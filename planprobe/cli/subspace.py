@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import arg
 
-from planprobe.cli.arguments import AgentSpec, AsJson, Threads, check_least, optional, parse
+from planprobe.cli.arguments import AgentSpec, AsJson, TaskName, Threads, check_least, optional, parse
 from planprobe.cli.instrument import Measured, run_instrument
 from planprobe.cli.output import interval_column, print_table, progress, say
 from planprobe.core.records import Row
@@ -58,6 +58,7 @@ class Subspace:
     """Of pairs, search, controls and intervals."""
     out: Annotated[Path | None, optional("FOLDER", "not saved")] = None
     """Where subspace.json, its tables and its figure go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 

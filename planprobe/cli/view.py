@@ -12,6 +12,7 @@ from tyro.conf import arg
 from planprobe.cli.arguments import (
     AgentSpec,
     AsJson,
+    TaskName,
     Threads,
     check_folder,
     check_least,
@@ -65,6 +66,7 @@ class View:
     """Of the states that read-outs are fitted on."""
     out: Annotated[Path | None, optional("FOLDER", "results/NAME")] = None
     """Where view.html, view.json and its tables go."""
+    task: TaskName = None
     json: AsJson = False
     threads: Threads = None
 
@@ -74,7 +76,7 @@ def run(arguments: list[str]) -> int:
     options, began = parse(View, arguments, verb="view"), time.monotonic()
     check_least(options, num_levels=1, num_fit_levels=1, max_steps=1, thinking_steps=0)
     use_threads(options.threads)
-    agent = open_board_agent(options.agent, "view shows boards that are seen whole, level by level.")
+    agent = open_board_agent(options.agent, "view shows boards that are seen whole, level by level.", task=options.task)
     out = options.out or RESULTS / agent.name.replace(":", ".")
     check_folder(out)
     levels = _one_size(agent, options)

@@ -115,7 +115,10 @@ def region(address: Address, site: str, value: Tensor, *, board_ids: Tensor | No
     squares = channels = None
     if address.squares is not None:
         if value.ndim != 4:
-            raise ShapeError(f"site '{site}' of shape {tuple(value.shape)} has no squares; leave `squares` out.")
+            raise ShapeError(
+                f"site '{site}' has no squares, {tuple(value.shape[1:])} on one board: leave `squares` out, or where a "
+                "concept is erased say scope='board'."
+            )
         mask = address.squares if board_ids is None or address.squares.ndim == 2 else address.squares[board_ids]
         mask = mask.to(value.device)
         if mask.shape[-2:] != value.shape[-2:] or (mask.ndim == 3 and len(mask) != len(value)):

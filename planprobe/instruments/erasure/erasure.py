@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from planprobe.core.errors import ShapeError
+from planprobe.core.errors import ShapeError, UnknownSiteError
 from planprobe.core.levels import LevelSet
 from planprobe.core.play import EnvMaker
 from planprobe.core.records import Row
@@ -32,7 +32,8 @@ from planprobe.instruments.hooks import Edit, OpenedPolicy, select_sites
 
 Sites = str | Sequence[str]
 MEMORY = ("ticks.*.*.hook_c", "ticks.*.*.hook_h")
-"""Everything a recurrent net carries: what is left in the cell would come back in the hidden state."""
+"""Everything a recurrent net carries: what is left in the cell would come back in the hidden state. Not every net has
+both; see `memory_sites`."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def fit_erasure(
     levels: LevelSet,
     target: Target,
     *,
-    sites: Sites = MEMORY,
+    sites: Sites | None = None,
     scope: Scope = "square",
     joint: bool = False,
     sweeps: int = 2,
@@ -99,14 +100,14 @@ def fit_erasure(
     The net is run through the episodes once a site and sweep.
 
     Args:
-        levels: other ones than those that the erased agent is judged on.
+        levels: other ones than those that the erased agent is judged on. sites: `memory_sites` by default.
         sweeps: how often each site is fitted. per_level: states of each episode. max_steps: of an episode.
         on_progress: told the share that is done.
     Raises: UnknownSiteError; TooFewLevelsError; ShapeError (a site without squares, a concept that never varies).
     """
     if sweeps < 1:
         raise ShapeError(f"sweeps={sweeps}: erasers are fitted once or more.")
-    names = select_sites(opened, sites)
+    names = memory_sites(opened) if sites is None else select_sites(opened, sites)
     episodes = Episodes(opened, make_env, levels, target, per_level, max_steps, seed)
     clean = sum_moments(episodes, names, {}, scope, joint)
     names = [site for site in clean if site]  # in firing order
@@ -118,6 +119,14 @@ def fit_erasure(
             on_progress((done + 1) / (len(names) * sweeps))
     explained = {site: clean[site].explained() for site in names}
     return Erasure(erasers, clean, scope, joint, explained, len(levels), episodes.num_states)
+
+
+def memory_sites(opened: OpenedPolicy) -> list[str]:
+    """Cells and hidden states, or hidden states alone where a net has no cells. Raises: UnknownSiteError (neither)."""
+    try:
+        return select_sites(opened, MEMORY)
+    except UnknownSiteError:
+        return select_sites(opened, MEMORY[-1])
 
 
 def check_erasure(

@@ -142,7 +142,8 @@ def score_runs(
     if torch.equal(clean, corrupted):
         raise NoContrastError(
             f"the policy answers the clean and the corrupted run of all {len(pairs)} pairs alike (change "
-            f"'{pairs.change}'): it does not see what was changed, so there is no effect to put back."
+            f"'{pairs.change}'): it does not see what was changed, so there is no effect to put back.\n"
+            "  Next: another change, or let it think first (thinking steps) where it needs time to see."
         )
     score = {name: _score(logits, pairs, clean) for name, logits in (("clean", clean), ("corrupted", corrupted))}
     raw = _score(patched, pairs, clean)

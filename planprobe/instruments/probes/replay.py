@@ -62,7 +62,11 @@ def replay(
         for name in names:
             value = cache[name][chosen, 0]
             if need_squares and value.ndim != 4:
-                raise ShapeError(f"site '{name}' has no squares (shape {tuple(value.shape)}); square probes need them.")
+                raise ShapeError(
+                    f"site '{name}' has no squares, {tuple(value.shape[1:])} on one board, and a concept of squares is "
+                    "read off squares.\n  Next: a concept of states (action-ahead-1, steps-left), or sites of shape "
+                    "(C, H, W)."
+                )
             if name not in values:
                 values[name] = torch.empty(len(states), *value.shape[1:], dtype=dtype, device=value.device)
             values[name][rows] = value.to(dtype)

@@ -166,7 +166,8 @@ def _first_order(opened: OpenedPolicy, runs: PairRuns, sites: Sequence[str]) -> 
     return {
         (site, step): torch.zeros_like(probe)
         if gradient is None
-        else gradient * (runs.clean.at(site, step) - corrupted.at(site, step))
+        # scores that a mask sets to minus infinity in both runs do not differ
+        else gradient * (runs.clean.at(site, step) - corrupted.at(site, step)).nan_to_num(0.0, torch.inf, -torch.inf)
         for ((site, step), probe), gradient in zip(probes.items(), gradients, strict=True)
     }
 
@@ -182,7 +183,7 @@ def _sum_over(opened: OpenedPolicy, runs: PairRuns, products: dict[Firing, Tenso
             product = products[site, step].detach()
             named = region(address, site, product, board_ids=runs.ids)
             product = product if named is None else product * named
-            total = total + product.flatten(1).sum(1).cpu()
+            total = total + product.reshape(len(product), -1).sum(1).cpu()  # a value is one number a board
     return total
 
 

@@ -12,6 +12,7 @@ from planprobe.instruments.hooks import Address, open_policy
 from planprobe.instruments.patching.attribution import attribute_patches, rank_agreement, screen_patches
 from planprobe.instruments.patching.patches import Patch, patch_grid
 from planprobe.instruments.patching.patching import patch_pairs
+from planprobe.subjects.nets.transformer import Transformer
 
 
 @pytest.fixture
@@ -50,6 +51,20 @@ def test_frozen_weights_are_no_obstacle(opened):
     for parameter in opened.parameters():
         parameter.requires_grad_(False)
     assert attribute_patches(opened, make_histories(num_pairs=1), [Patch(Address(H0))]).item() == 8
+
+
+def test_every_site_of_a_transformer_has_an_estimate():
+    """Values are one number a board, and scores of steps that have not come are minus infinity in both runs."""
+    torch.manual_seed(0)
+    net = Transformer(planes=CHANNELS, board=(SIDE, SIDE), num_actions=2, context=4, channels=8, num_heads=2, hidden=8)
+    opened, histories = open_policy(net), make_histories(num_pairs=3, num_steps=3)
+    patches = patch_grid(opened, "*", steps=[0, 2])
+    estimates = attribute_patches(opened, histories, patches)
+    assert bool(estimates.isfinite().all())
+    exact = patch_pairs(opened, histories, patches).change("logit-difference")
+    logits = [number for number, patch in enumerate(patches) if patch.address.site == "hook_policy"]
+    torch.testing.assert_close(estimates[logits], exact[logits])  # linear, and nothing at an earlier step
+    assert estimates[logits[0]].abs().max() == 0 < estimates[logits[1]].abs().min()
 
 
 def test_a_site_that_fires_twice_is_refused():

@@ -64,8 +64,8 @@ class Verdict:
     reasons: in the order of weight. missing: what would be needed to say more. provenance: agent, hashes, versions.
     planning_type: 'parallel sweep', 'serial rollout', 'sampled worlds', 'serial or sampled', or 'not determined', with
     ', once' where it does not plan again; it says how, if the agent plans. selection: does it choose among candidate
-    plans by an objective, or does the world alone correct it; sentences. accounts: a row for each account of what goes on
-    inside, with what was found as it predicts, what speaks against it, and whether it stands.
+    plans by an objective, or does the world alone correct it; sentences. accounts: a row for each account of what goes
+    on inside, with what was found as it predicts, what speaks against it, and whether it stands.
     """
 
     agent: str

@@ -39,13 +39,15 @@ SECONDS_BETWEEN_LINES = 60  # where stderr is no terminal and a bar would only f
 class Train:
     """Train an agent from a recipe, in a folder that can be resumed, evaluated and published.
 
-    A run killed at any moment goes on from its last checkpoint with --resume, on a CPU to the bit.
+    A run killed at any moment goes on from its last checkpoint (one every few minutes) with --resume, on a CPU to the
+    bit. The same command begins a run and goes on with it, on the device that is there that day.
 
     Examples:
       planprobe train my_maze.toml
       planprobe train agents/drc12-rl-maze11-s0/recipe.toml --out runs/again --threads 2 --compile
       planprobe train my_maze.toml --resume --max-minutes 30
       planprobe train my_longer_maze.toml --start drc12-rl-maze11-s0
+      planprobe train drc33-rl-boxoban10-s0 --device cuda --compile --bf16 --out runs/flagship --resume --max-minutes 50
     """
 
     recipe: Annotated[Positional[str], arg(metavar="RECIPE.toml")]
@@ -61,7 +63,7 @@ class Train:
     compile: Flag = False
     """Compile the recurrent cell: faster, but needs a C++ compiler and a minute at the start."""
     bf16: Flag = False
-    """Forward passes in bfloat16, on a GPU."""
+    """Learn with forward passes in bfloat16; it pays on a GPU."""
     max_minutes: Annotated[float | None, optional("FLOAT", "the whole recipe")] = None
     """Stop (with a checkpoint) after so long."""
     json: AsJson = False
@@ -102,6 +104,7 @@ def _train(recipe: Recipe, folder: Path, options: Train) -> dict:
             say(f"Stopped after {trainer.frames:,} frames; --resume goes on from the last checkpoint in {folder}.")
             raise
     summary = {"agent": recipe.name, "folder": str(folder), "finished": finished, "frames": trainer.frames}
+    summary["frames_per_second"] = round(trainer.frames_per_second)
     if recipe.plays_trials:
         summary["train_return"] = sum(trainer.recent_returns)
     else:

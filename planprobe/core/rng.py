@@ -26,28 +26,27 @@ def _mix_number(x: int) -> int:
     x &= _ALL
     x = (x ^ x >> 30) * _MIX_1 & _ALL
     x = (x ^ x >> 27) * _MIX_2 & _ALL
-    return x ^ x >> 31
+    return _signed(x ^ x >> 31)
 
 
 def _signed(x: int) -> int:
+    """The 64-bit integer with the same last 64 bits."""
+    x &= _ALL
     return x - (1 << 64) if x >> 63 else x
 
 
 def draw_bits(seed: int, *counters: Tensor | int) -> Tensor:
     """63 random bits for every element of the (broadcast) counters, int64 >= 0. Source: SplitMix64, Steele 2014."""
-    tensors = [counter for counter in counters if isinstance(counter, Tensor) and counter.ndim]
-    device = tensors[0].device if tensors else torch.device("cpu")
     state: Tensor | int = _mix_number(seed + _INCREMENT)
     for counter in counters:
-        if isinstance(state, int) and isinstance(counter, int):
-            state = _mix_number(state + counter * _INCREMENT + _MIX_2)
-            continue
-        if isinstance(state, int):
-            state = torch.tensor(_signed(state), dtype=torch.int64, device=device)
-        steps = torch.as_tensor(counter, dtype=torch.int64, device=device)
-        state = _mix(state + (steps * _INCREMENT + _MIX_2))
+        if isinstance(counter, Tensor):
+            state = _mix(state + (counter.to(torch.int64) * _INCREMENT + _MIX_2))
+        elif isinstance(state, int):
+            state = _mix_number(state + int(counter) * _INCREMENT + _MIX_2)
+        else:  # a number stays one: as a tensor it would have to be brought to the others' device
+            state = _mix(state + _signed(int(counter) * _INCREMENT + _MIX_2))
     if isinstance(state, int):
-        state = torch.tensor(_signed(state), dtype=torch.int64)
+        state = torch.tensor(state, dtype=torch.int64)
     return state & 0x7FFFFFFFFFFFFFFF
 
 

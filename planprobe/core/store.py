@@ -6,6 +6,7 @@ one, and a full disk or a kill leaves no half file.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import tempfile
@@ -39,6 +40,13 @@ def write_atomic(path: str | Path, write: Callable[[str], Any] | bytes | str) ->
         if temporary is not None and os.path.exists(temporary):
             os.unlink(temporary)
     return path
+
+
+def remove_unfinished(path: str | Path) -> None:
+    """Delete what killed processes left of `write_atomic` to this file; nobody may be writing it."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        temporary.unlink(missing_ok=True)
 
 
 def write_json(path: str | Path, value: Any) -> Path:

@@ -27,8 +27,8 @@ class _Use(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor):
         (x,) = ctx.saved_tensors
-        ctx.uses.append((x, grad))
-        grad_x = F.conv2d(grad, ctx.flipped, padding=1) if ctx.needs_input_grad[0] else None
+        ctx.uses.append((x.to(grad.dtype), grad))  # under autocast x and the weight are wider than what comes back
+        grad_x = F.conv2d(grad, ctx.flipped.to(grad.dtype), padding=1) if ctx.needs_input_grad[0] else None
         return grad_x, torch.zeros_like(grad[:0, 0, 0, 0]), None, None, None
 
 
@@ -50,7 +50,7 @@ class _Collect(torch.autograd.Function):
         inputs, grads = (cat_boards(part) for part in zip(*ctx.uses, strict=True))
         ctx.uses.clear()
         _, grad_weight, _ = torch.ops.aten.convolution_backward(
-            grads, inputs, weight, None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False)
+            grads, inputs, weight.to(grads.dtype), None, (1, 1), (1, 1), (1, 1), False, (0, 0), 1, (False, True, False)
         )
         return grad_weight, None
 
@@ -69,7 +69,7 @@ class DeferredConv2d(nn.Conv2d):
 
     def begin(self) -> None:
         """Start an unroll. Without gradients, or on a GPU (where it does not pay), uses are plain convolutions."""
-        if not (torch.is_grad_enabled() and self.weight.requires_grad) or self.weight.is_cuda:
+        if not (torch.is_grad_enabled() and self.weight.requires_grad) or self.weight.device.type != "cpu":
             self._unroll = None
             return
         uses: list = []

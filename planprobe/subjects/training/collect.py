@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +72,7 @@ class Collector:
         """Play `num_steps` steps with actions sampled from the policy."""
         first_state = self.state
         steps: dict[str, list[Tensor]] = {name: [] for name in _STEP_FIELDS}
-        ended_trials: list[Tensor] = []
+        returns: list[Tensor] = []
         shape = (num_steps, self.env.num_boards, self.env.num_actions)
         noise = torch.rand(shape, generator=self.generator, device=self.env.device)
         gumbel = -torch.log(-torch.log(noise.clamp_(1e-20)))
@@ -90,7 +91,7 @@ class Collector:
                 strict=True,
             ):  # fmt: skip
                 steps[name].append(part)
-            ended_trials.append(self._count_return(result))
+            returns.append(self._count_return(result))
             self.observation = result.observation
             self.start = result.trial_done | self.reset_memory
         last_value = self.net.step(self.observation, reset_state(self.state, self.start))[1].float()
@@ -99,19 +100,19 @@ class Collector:
         stacked["log_probs"] = stacked["log_probs"].gather(2, stacked["actions"][..., None]).squeeze(2)
         stacked["values"], stacked["rewards"] = stacked["values"].float(), stacked["rewards"] * self.reward_scale
         return Batch(
-            **stacked, state=first_state, last_value=last_value, episode_returns=torch.cat(ended_trials),
-            num_solved=num_solved, num_ended=num_ended,
+            **stacked, state=first_state, last_value=last_value, num_solved=num_solved, num_ended=num_ended,
+            episode_returns=torch.stack(returns)[stacked["trial_done"]],
         )  # fmt: skip
 
     def _count_return(self, result: StepResult) -> Tensor:
-        """Add a step's rewards to the trials in progress; the episodes' returns (n, E) of those that it ended."""
+        """Add a step's rewards to the trials in progress; their episodes' returns so far (B, E)."""
         if "episode" in result.extras:
             self.returns.scatter_add_(1, result.extras["episode"][:, None], result.reward[:, None])
         else:
             self.returns[:, 0] += result.reward
-        ended = self.returns[result.trial_done]
+        returns = self.returns.clone()
         self.returns.masked_fill_(result.trial_done[:, None], 0)
-        return ended
+        return returns
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything a resumed run needs, as tensors."""
@@ -125,11 +126,20 @@ class Collector:
         self.observation, self.start, self.returns = (
             tensors[name].to(device).clone() for name in ("observation", "start", "returns")
         )
-        self.generator.set_state(tensors["generator"].cpu())
+        restore_generator(self.generator, tensors["generator"])
         self.state = tuple(  # in the memory layout of the run: in another one a convolution may round differently
             torch.empty_like(part).copy_(tensors[f"state.{i}"]) for i, part in enumerate(self.state)
         )
         self.env.load_state_dict({k.removeprefix("env."): v for k, v in tensors.items() if k.startswith("env.")})
+
+
+def restore_generator(generator: torch.Generator, state: Tensor) -> None:
+    """Go on where a generator stood; one of another kind of device draws other numbers, and begins with a new seed."""
+    if len(state) == len(generator.get_state()):
+        generator.set_state(state)
+        return
+    digest = hashlib.blake2b(state.numpy().tobytes(), digest_size=7).digest()
+    generator.manual_seed(int.from_bytes(digest, "big"))
 
 
 _STEP_FIELDS = (

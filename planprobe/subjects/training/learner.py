@@ -50,7 +50,8 @@ class Learner:
                 count += 1
                 for name, value in stats.items():
                     totals[name] = totals.get(name, 0) + value.detach()
-        return {name: round(float(value) / count, 5) for name, value in totals.items()}
+        means = torch.stack(list(totals.values())).cpu().tolist()  # one look at what the device has worked out
+        return {name: round(total / count, 5) for name, total in zip(totals, means, strict=True)}
 
     def _set_rate(self, done_fraction: float) -> None:
         for group in self.optimizer.param_groups:

@@ -24,6 +24,7 @@ from planprobe.subjects.nets.base import Net, reset_state
 from planprobe.subjects.nets.deferred_conv import cat_boards
 from planprobe.subjects.nets.drc import DRC
 from planprobe.subjects.recipe import TrainingRecipe
+from planprobe.subjects.training.collect import restore_generator
 from planprobe.subjects.training.learner import Learner
 from planprobe.subjects.training.teachers import Teacher, get_teacher, make_teacher
 
@@ -63,18 +64,17 @@ class LessonCollector:
         if not isinstance(env, Maze) or env.num_actions != NUM_MOVES:
             raise RecipeError("teachers know mazes in full view, with four moves, and no other task.")
         self.net, self.env, self.change_fraction = net, env, change_fraction
-        self.teacher: Teacher = make_teacher(teacher, env.num_boards, env.height, env.width)
-        self.generator = torch.Generator().manual_seed(seed)
+        self.teacher: Teacher = make_teacher(teacher, env.num_boards, env.height, env.width, device=env.device)
+        self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observation = env.reset()
         self.state = net.initial_state(env.num_boards, (env.height, env.width))
-        self.start = torch.ones(env.num_boards, dtype=torch.bool)
+        self.start = torch.ones(env.num_boards, dtype=torch.bool, device=env.device)
 
     @torch.no_grad()
     def collect(self, num_steps: int) -> Lesson:
         """Let the teacher play `num_steps` steps."""
         said: list[dict[str, Tensor]] = []
         steps: list[tuple[Tensor, ...]] = []
-        num_solved = num_ended = 0
         inside = slice(self.net.ring, -self.net.ring or None)
         for _ in range(num_steps):
             self.teacher.look(self.env.cells, self.env.players, self.start)
@@ -85,16 +85,18 @@ class LessonCollector:
             wanders = self._draw(len(advice)) < WANDER
             chances = torch.where(wanders[:, None], 1.0, advice)
             action = torch.multinomial(chances, 1, generator=self.generator).squeeze(1)
-            steps.append((self.observation, self.start, advice, self.teacher.speaks.clone(), action))
             result = self.env.step(action)
-            num_solved, num_ended = num_solved + int(result.solved.sum()), num_ended + int(result.episode_done.sum())
+            shown = (self.observation, self.start, advice, self.teacher.speaks.clone(), action)
+            steps.append((*shown, result.solved, result.episode_done))
             self._toggle_walls()
             self.observation, self.start = self.env.observe(), result.trial_done
-        observations, starts, advice, speaks, actions = (torch.stack(part) for part in zip(*steps, strict=True))
+        *told, solved, ended = (torch.stack(part) for part in zip(*steps, strict=True))
+        observations, starts, advice, speaks, actions = told
         stacked = {name: torch.stack([each[name] for each in said]) for name in said[0]}
         return Lesson(
-            observations, starts, stacked, advice, speaks, actions, self.state, self._keep, num_solved, num_ended
-        )
+            observations, starts, stacked, advice, speaks, actions, self.state, self._keep, int(solved.sum()),
+            int(ended.sum()),
+        )  # fmt: skip
 
     def _keep(self, state: State) -> None:
         self.state = state
@@ -102,8 +104,8 @@ class LessonCollector:
     def _toggle_walls(self) -> None:
         """Open or close one square between two others on some boards, neither the agent's nor the goal."""
         env = self.env
-        rows = torch.arange(1, env.height - 1)[:, None] * env.width
-        squares = (rows + torch.arange(1, env.width - 1)).flatten()
+        rows, columns = (torch.arange(1, side - 1, device=env.device) for side in (env.height, env.width))
+        squares = (rows[:, None] * env.width + columns).flatten()
         squares = squares[(squares // env.width + squares % env.width) % 2 == 1]
         square = squares[(self._draw(env.num_boards) * len(squares)).long()]
         now = env.cells.gather(1, square[:, None]).squeeze(1)
@@ -112,7 +114,7 @@ class LessonCollector:
         env.cells.scatter_(1, square[:, None], torch.where(toggled, now ^ WALL, now)[:, None])
 
     def _draw(self, number: int) -> Tensor:
-        return torch.rand(number, generator=self.generator)
+        return torch.rand(number, generator=self.generator, device=self.env.device)
 
     def state_dict(self) -> dict[str, Tensor]:
         tensors = {"observation": self.observation, "start": self.start, "generator": self.generator.get_state()}
@@ -124,8 +126,8 @@ class LessonCollector:
         def part(prefix: str) -> dict[str, Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
-        self.observation, self.start = tensors["observation"].clone(), tensors["start"].clone()
-        self.generator.set_state(tensors["generator"])
+        self.observation, self.start = (tensors[name].to(self.env.device).clone() for name in ("observation", "start"))
+        restore_generator(self.generator, tensors["generator"])
         self.state = tuple(torch.empty_like(old).copy_(tensors[f"state.{i}"]) for i, old in enumerate(self.state))
         self.teacher.load_state_dict(part("teacher."))
         self.env.load_state_dict(part("env."))
@@ -141,6 +143,7 @@ class TaughtLearner(Learner):
         teacher = get_teacher(recipe.teacher)
         self.classes, self.numbers = teacher.classes, teacher.numbers
         self.reader = nn.Conv2d(net.channels, sum(self.classes.values()) + len(self.numbers), 1)
+        self.reader.to(next(net.parameters()).device)
         self.parameters += self.reader.parameters()
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr[0], eps=recipe.adam_eps)
 
@@ -174,7 +177,7 @@ class TaughtLearner(Learner):
         stats, total = {}, scores.new_zeros(())
         for name, number in self.classes.items():
             target = said[name].flatten(0, 1)
-            weight = torch.ones(number)
+            weight = torch.ones(number, device=target.device)
             weight[1:] = SPARSE_WEIGHT if name in SPARSE else 1.0
             error = F.cross_entropy(parts[name], target, weight=weight, ignore_index=-1)
             total = total + (PLAN_WEIGHT if name == "plan" else 1.0) * error

@@ -37,11 +37,13 @@ class Teacher:
     numbers: ClassVar[tuple[str, ...]] = ()
     maps: ClassVar[tuple[str, ...]]
 
-    def __init__(self, num_boards: int, height: int, width: int) -> None:
-        self.height, self.width = height, width
-        self.cells = torch.zeros(num_boards, height * width, dtype=torch.uint8)
-        self.players, self.age = (torch.zeros(num_boards, dtype=torch.int64) for _ in range(2))
-        self.plan = torch.zeros(num_boards, height, width, dtype=torch.int64)
+    def __init__(self, num_boards: int, height: int, width: int, *, device: torch.device | str = "cpu") -> None:
+        self.height, self.width, self.device = height, width, device
+        self.cells = torch.zeros(num_boards, height * width, dtype=torch.uint8, device=device)
+        self.players, self.age = (torch.zeros(num_boards, dtype=torch.int64, device=device) for _ in range(2))
+        self.plan = torch.zeros(num_boards, height, width, dtype=torch.int64, device=device)
+        self._moves = torch.arange(1, NUM_MOVES + 1, device=device).view(1, -1, 1, 1)  # as a plan tells them
+        self._offsets = move_offsets(width, device)
 
     @property
     def speaks(self) -> Tensor:
@@ -69,7 +71,7 @@ class Teacher:
 
     def advise(self) -> Tensor:
         """Chances of the moves (B, 4): the way's, where one leads on from the agent."""
-        moves = self.plan[:, None] == torch.arange(1, NUM_MOVES + 1).view(1, -1, 1, 1)
+        moves = self.plan[:, None] == self._moves
         onward = at_square(as_exits(moves.float()), self.players)
         open_moves = 1 - at_square(look_ahead(self.walls.float(), fill=1), self.players)
         otherwise = self.without_plan(open_moves)
@@ -99,7 +101,7 @@ class Teacher:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         for name, value in state.items():
-            setattr(self, name, value.clone())
+            setattr(self, name, value.to(self.device).clone())
 
 
 class WavefrontTeacher(Teacher):
@@ -113,8 +115,8 @@ class WavefrontTeacher(Teacher):
     numbers: ClassVar[tuple[str, ...]] = ("value",)
     maps: ClassVar[tuple[str, ...]] = ("plan", "move", "cost", "reached")
 
-    def __init__(self, num_boards: int, height: int, width: int) -> None:
-        super().__init__(num_boards, height, width)
+    def __init__(self, num_boards: int, height: int, width: int, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(num_boards, height, width, device=device)
         self.move, self.cost = torch.full_like(self.plan, -1), torch.zeros_like(self.plan)
         self.reached = torch.zeros_like(self.plan, dtype=torch.bool)
 
@@ -151,8 +153,8 @@ class RolloutTeacher(Teacher):
     classes: ClassVar[dict[str, int]] = {"plan": 1 + NUM_MOVES, "walker": 1 + 2 * NUM_MOVES, "seen": 2, "way": 5}
     maps: ClassVar[tuple[str, ...]] = ("plan", "way", "seen", "head", "decision", "arrived")
 
-    def __init__(self, num_boards: int, height: int, width: int) -> None:
-        super().__init__(num_boards, height, width)
+    def __init__(self, num_boards: int, height: int, width: int, *, device: torch.device | str = "cpu") -> None:
+        super().__init__(num_boards, height, width, device=device)
         self.way, self.seen = torch.zeros_like(self.plan), torch.zeros_like(self.plan, dtype=torch.bool)
         self.head, self.decision = torch.zeros_like(self.age), torch.full_like(self.age, _HALT)
         self.arrived = torch.zeros_like(self.age, dtype=torch.bool)
@@ -163,7 +165,7 @@ class RolloutTeacher(Teacher):
 
     def advance(self, speaks: Tensor) -> None:
         self._pass_on_plan()
-        begins, offsets = self.age == 1, move_offsets(self.width)
+        begins, offsets = self.age == 1, self._offsets
         silent = ~speaks | begins.view(-1, 1, 1)
         self.way, self.seen = self.way.masked_fill(silent, 0), self.seen & ~silent
         self.plan, self.arrived = self.plan.masked_fill(silent, 0), self.arrived & ~silent.flatten()
@@ -186,7 +188,7 @@ class RolloutTeacher(Teacher):
 
     def _pass_on_plan(self) -> None:
         """A square of the way joins the plan once the next one has, the goal's once the walker has arrived."""
-        moves = self.plan[:, None] == torch.arange(1, NUM_MOVES + 1).view(1, -1, 1, 1)
+        moves = self.plan[:, None] == self._moves
         follows = as_exits(moves.to(torch.uint8)).amax(1) > 0
         ready = (follows | (self.goal & self.arrived.view(-1, 1, 1))) & (self.way > 0)
         self.plan = torch.where(ready, self.way, self.plan).masked_fill(self.here, 0)
@@ -223,6 +225,6 @@ def get_teacher(name: str) -> type[Teacher]:
     return TEACHERS[name]
 
 
-def make_teacher(name: str, num_boards: int, height: int, width: int) -> Teacher:
+def make_teacher(name: str, num_boards: int, height: int, width: int, *, device: torch.device | str = "cpu") -> Teacher:
     """A teacher of so many boards. Raises: RecipeError (no such teacher)."""
-    return get_teacher(name)(num_boards, height, width)
+    return get_teacher(name)(num_boards, height, width, device=device)

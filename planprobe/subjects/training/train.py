@@ -1,7 +1,8 @@
 """The trainer: collect T steps, update, log, evaluate, checkpoint; resumable to the bit on a CPU.
 
 Everything that the next update depends on (weights, optimiser, environment, memory, random state, frame count) is in
-one safetensors file that is replaced atomically: a run killed at any moment loses at most `checkpoint_every` frames.
+one safetensors file that is replaced atomically: a run killed at any moment loses at most `checkpoint_every` frames,
+and at most `CHECKPOINT_SECONDS` and one update.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from planprobe.core.allocator import keep_freed_memory
 from planprobe.core.errors import CheckpointError, RecipeError, TrainingDivergedError
-from planprobe.core.store import load_strictly, load_tensors, save_tensors, write_atomic
+from planprobe.core.store import load_strictly, load_tensors, remove_unfinished, save_tensors, write_atomic
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.nets.lstm_cell import compile_cell
 from planprobe.subjects.recipe import Recipe, recipe_to_toml
@@ -29,6 +30,7 @@ from planprobe.subjects.training.worlds import is_warming_up, make_shape_env, ma
 
 RESUME_FILE, LOG_FILE, RECIPE_FILE = "resume.safetensors", "log.jsonl", "recipe.toml"
 SCHEMA = 1
+CHECKPOINT_SECONDS = 300  # a slow net takes an hour for the frames that a recipe counts in
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class Trainer:
     Args:
         recipe: what to train. folder: where resume file and log go; a folder of another recipe is refused.
         device: 'cpu' or 'cuda'; the whole loop stays on it. compiled: torch.compile the cell (needs a C++ compiler).
-        bf16: autocast of forward passes, on a GPU. on_progress: called once an update.
+        bf16: autocast of the update's forward passes; it pays on a GPU. on_progress: called once an update.
         initial_weights: start from these in place of a random net; of the recipe's `start`, where it names one.
     Raises: CheckpointError (the folder holds another recipe's run, or a run exists and `resume` is false), RecipeError
         (a new run of a recipe that starts from an agent, without its weights).
@@ -75,8 +77,9 @@ class Trainer:
         torch.manual_seed(recipe.seed)
         training = recipe.training
         self.frames, self.recent_solve_rate, self._next_eval = 0, 0.0, training.eval_every
-        self._next_checkpoint = training.checkpoint_every
+        self._next_checkpoint, self._saved_at = training.checkpoint_every, time.monotonic()
         self.recent_returns: list[float] = []
+        self.frames_per_second = 0.0  # since `run` was called
         shape_env = make_shape_env(recipe)
         net = make_net_for(recipe.net, shape_env).to(device)
         self.net = net.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - a stub lacks it
@@ -107,15 +110,16 @@ class Trainer:
             self.frames += batch.actions.numel()
             if warming_up and not is_warming_up(self.recipe, self.frames):
                 self.collector = self._make_collector()
-            rate = (self.frames - first_frame) / (time.monotonic() - began)
-            self._log({**self._follow(batch), "fps": round(rate), **stats})
+            self.frames_per_second = (self.frames - first_frame) / (time.monotonic() - began)
+            self._log({**self._follow(batch), "fps": round(self.frames_per_second), **stats})
             if self.on_progress:
-                self.on_progress(self._progress(rate))
+                self.on_progress(self._progress())
             if self.frames >= self._next_eval:
                 self._next_eval += training.eval_every
                 self._log(self.validate())
-            if self.frames >= self._next_checkpoint:
-                self._next_checkpoint += training.checkpoint_every
+            is_due = self.frames >= self._next_checkpoint
+            self._next_checkpoint += training.checkpoint_every * is_due
+            if is_due or time.monotonic() - self._saved_at > CHECKPOINT_SECONDS:
                 self.checkpoint()
         self.checkpoint()
         return self.frames >= training.frames
@@ -141,8 +145,8 @@ class Trainer:
             row |= {"train_return": round(sum(self.recent_returns), 4), "train_episode_returns": self.recent_returns}
         return row
 
-    def _progress(self, rate: float) -> Progress:
-        total = self.recipe.training.frames
+    def _progress(self) -> Progress:
+        total, rate = self.recipe.training.frames, self.frames_per_second
         trial_return = sum(self.recent_returns) if self.recent_returns else None
         return Progress(self.frames, total, self.recent_solve_rate, rate, (total - self.frames) / rate, trial_return)
 
@@ -170,6 +174,7 @@ class Trainer:
             "next_checkpoint": self._next_checkpoint,
         }  # fmt: skip
         save_tensors(self.folder / RESUME_FILE, tensors, metadata)
+        self._saved_at = time.monotonic()
 
     def _open_folder(self, resume: bool) -> None:
         path = self.folder / RESUME_FILE
@@ -192,6 +197,7 @@ class Trainer:
         self.collector = self._make_collector()
         prefix = "collector."
         self.collector.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+        remove_unfinished(path)
         lines = (self.folder / LOG_FILE).read_text().splitlines(keepends=True)
         kept = [line for line in lines if line.endswith("\n") and json.loads(line)["frames"] <= self.frames]
         write_atomic(self.folder / LOG_FILE, "".join(kept))

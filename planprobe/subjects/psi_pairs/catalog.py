@@ -27,7 +27,7 @@ DrawPsi = Callable[[Any, Inputs, int, int], PsiCandidates]
 PSI_PAIRS: dict[str, tuple[DrawPsi, int]] = {
     "hidden-goal": (draw_goals, 6), "doors": (draw_doors, 6), "maze-trial": (draw_maze_goals, 12),
     "sokoban-trial": (draw_permutations, 4), "bandit": (draw_arms, 60), "informative-bandit": (draw_targets, 1),
-    "two-step": (draw_states, 8),
+    "two-step": (draw_states, 12),
 }  # fmt: skip
 """By kind of task, with how many trials are drawn for each pair that is asked for."""
 

@@ -7,13 +7,14 @@ that, whatever psi was: pairs in which both runs were misled, or not told anythi
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from planprobe.core.errors import RecipeError
 from planprobe.core.rng import draw_below
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.informative_bandit import InformativeBanditTask
 from planprobe.subjects.envs.trial_inputs import Inputs
-from planprobe.subjects.envs.two_step import TwoStepTask
+from planprobe.subjects.envs.two_step import HELD_OUT, TwoStepTask
 from planprobe.subjects.psi_pairs.histories import Led, PsiCandidates, lead, one_hot
 from planprobe.subjects.references.two_step_belief import TwoStepBelief
 
@@ -80,25 +81,35 @@ def draw_targets(task: InformativeBanditTask, inputs: Inputs, num_trials: int, s
 
 
 def draw_states(task: TwoStepTask, inputs: Inputs, num_trials: int, seed: int) -> PsiCandidates:
-    """The other state pays, and goes on being the other one; choices take turns.
+    """The other state pays, from the start on; choices take turns, and transitions are the same, swaps and all.
 
-    Raises: RecipeError (too few rounds, transitions that swap).
+    Raises: RecipeError (too few rounds).
     """
     rounds = min(MOST_ROUNDS, task.num_rounds - 1)
-    if rounds < 2 or task.swap > 0:
-        raise RecipeError("pairs that differ in which state pays need three rounds, and transitions that never swap.")
+    if rounds < 2:
+        raise RecipeError("pairs that differ in which state pays need three rounds: both choices tried, and one more.")
     turns = torch.stack([torch.arange(rounds) % 2, torch.zeros(rounds, dtype=torch.int64)], dim=1).flatten()
     forced, runs, best = turns.expand(num_trials, -1), [], []
+    told = torch.ones(num_trials, dtype=torch.bool)
     for flip in (0, 1):
 
         def set_psi(env, flip=flip) -> None:
             env.psi = env.psi ^ flip
+            told.logical_and_((env.psi != HELD_OUT) | (not task.hold_out))
 
         led = lead(task, inputs, forced, set_psi, seed=seed)
         belief = TwoStepBelief(task)
         belief.begin(num_trials)
         for start in range(0, 2 * rounds, 2):
+            _show_map(belief, task, inputs, led.observations[:, start])
             belief.see_round(forced[:, start], led.extras["state"][:, start], led.rewards[:, start + 1])
+        _show_map(belief, task, inputs, led.observations[:, -1])
         runs.append(led.observations)
         best.append(one_hot(belief.chance_best().argmax(1), 2))
-    return PsiCandidates(*runs, *best, told=torch.ones(num_trials, dtype=torch.bool))
+    return PsiCandidates(*runs, *best, told=told)
+
+
+def _show_map(belief: TwoStepBelief, task: TwoStepTask, inputs: Inputs, observation: Tensor) -> None:
+    """Where the agent is shown which way the transitions are, (N, F, 1, 1): the last of what it sees of the task."""
+    if task.show_map and inputs.observation:
+        belief.see_map((observation[:, 3, 0, 0] > 0.5).to(torch.int64))

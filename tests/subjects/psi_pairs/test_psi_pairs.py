@@ -22,6 +22,7 @@ ROOMS = SokobanTrialTask(size=6, num_boxes=(1, 1), episode_steps=24, num_levels=
 TASKS = [
     HiddenGoalTask(), DoorsTask(), MAZES, ROOMS, BanditTask(num_arms=3), BanditTask(structure="correlated"),
     InformativeBanditTask(), TwoStepTask(num_rounds=10),
+    TwoStepTask(num_rounds=10, swap=0.1, show_map=True, hold_out=True),
 ]  # fmt: skip
 TASK = HiddenGoalTask()
 SQUARES = TASK.size**2
@@ -89,7 +90,7 @@ def test_misuse_is_refused():
         DoorsTask(view="bump"), DoorsTask(episode_steps=5), MazeTrialTask(start="redrawn"),
         MazeTrialTask(num_episodes=1), SokobanTrialTask(permutation_id=0), BanditTask(structure="restless"),
         BanditTask(num_arms=5, num_pulls=5),
-        InformativeBanditTask(num_pulls=1), TwoStepTask(swap=0.1), TwoStepTask(num_rounds=2),
+        InformativeBanditTask(num_pulls=1), TwoStepTask(num_rounds=2),
     ):  # fmt: skip
         with pytest.raises(RecipeError, match=r"pairs|doors"):
             psi_pairs(task, 4)
@@ -185,6 +186,18 @@ def test_the_best_choice_leads_to_the_state_that_paid_more():
         states, paid = seen[:, 1::2, 1:3], 2 * seen[:, 2::2, 5] - 1  # a state is seen, then what it paid
         evidence = (states * paid[..., None]).sum(1)  # of state 0, of state 1
         assert torch.equal((evidence[:, 1] > evidence[:, 0]).long(), best)
+
+
+def test_swapped_transitions_are_reckoned_with():
+    """Where transitions are shown, the best choice leads to the state that paid more by the way they are now."""
+    task = TwoStepTask(num_rounds=12, flip=0.0, swap=0.3, show_map=True)
+    for run, best in runs_of(psi_pairs(task, 20)):
+        seen = run.flatten(2)
+        states, paid = seen[:, 1::2, 1:3], 2 * seen[:, 2::2, 6] - 1
+        evidence = (states * paid[..., None]).sum(1)
+        swapped = seen[:, -1, 3] > 0.5
+        assert torch.equal(((evidence[:, 1] > evidence[:, 0]) ^ swapped).long(), best)
+        assert bool(swapped.any()) and not bool(swapped.all())
 
 
 def test_the_best_action_makes_the_best_move_of_the_second_board():

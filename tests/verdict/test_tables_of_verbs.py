@@ -114,7 +114,7 @@ def test_a_planner_that_acts_on_its_marks_is_redirected():
     agent = load_agent("planprobe.subjects.organisms:wavefront_maze9_s3")
     table = steer_table(
         agent, alphas=(8,), battery=SMALL, num_levels=20, num_fit_levels=30, per_level=2,
-        plan=SteeringPlan(thinking_steps=6, max_steps=2),
+        plan=SteeringPlan(thinking_steps=2, spare_steps=0, leave_steps=3),
     )  # fmt: skip
     assert table.evidence.effect.value > 0.5
     assert table.evidence.beyond_controls.value > 0.3

@@ -85,7 +85,9 @@ class BoardEnv:
         self._board_ids = torch.arange(num_boards, device=device)
         flags = [FLAGS.get(plane, 0) for plane in self.planes]  # none is the agent's
         self._flags = torch.tensor(flags, dtype=torch.uint8, device=device)[:, None]
-        self._player_plane = self.planes.index("player")
+        num_squares = self.height * self.width
+        boards = self._board_ids * len(self.planes) + self.planes.index("player")
+        self._player_planes = boards * num_squares  # where each begins in an observation
         zeros = torch.zeros(num_boards, dtype=torch.int64, device=device)
         self.cells = torch.zeros(num_boards, self.height * self.width, dtype=torch.uint8, device=device)
         self.players = zeros + self.width + 1  # inside, so that a step before the first reset stays on the board
@@ -146,7 +148,7 @@ class BoardEnv:
             colours = self._palette[(self.cells.to(torch.int64) + 8 * player)]
             return colours.view(self.num_boards, self.height, self.width, 3).permute(0, 3, 1, 2).contiguous()
         shown = (self.cells[:, None] & self._flags).clamp_(max=1)
-        shown[:, self._player_plane].scatter_(1, self.players[:, None], 1)
+        shown.view(-1).scatter_(0, self._player_planes + self.players, 1)
         return shown.view(self.num_boards, len(self.planes), self.height, self.width)
 
     def state_dict(self) -> dict[str, Tensor]:

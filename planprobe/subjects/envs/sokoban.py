@@ -31,7 +31,9 @@ class Sokoban(BoardEnv):
         super().__init__(levels, num_boards, **options)
         self._reach = torch.stack([self._offsets, 2 * self._offsets])
         self._first_cells = self._board_ids * self.cells.shape[1]
-        self._can_push, self._can_move, self._rewards = (table.to(self.device) for table in _outcome_tables())
+        self._can_push, self._can_move, self._fills, self._rewards = (
+            table.to(self.device) for table in _outcome_tables()
+        )
         self._no_reward = torch.zeros((), device=self.device)
         self._dead = dead_square_maps(self.levels.boards).flatten(1) if end_when_lost else None
 
@@ -48,7 +50,7 @@ class Sokoban(BoardEnv):
         # the box ahead is taken away and put down beyond: both squares flip their box
         cells.scatter_(0, addresses.view(-1), (found ^ (pushed.view(torch.uint8) * BOX)).view(-1))
         self.players = torch.where(moved, squares[0], self.players)
-        solved = self._find_solved(active, pushed)
+        solved = self._find_solved(active, moved & self._fills.take(outcomes))
         reward = torch.where(active, self._rewards.take(outcomes), self._no_reward).add_(solved, alpha=SOLVED_REWARD)
         extras = {"moved": moved, "pushed": pushed}
         if self._dead is not None:
@@ -58,31 +60,36 @@ class Sokoban(BoardEnv):
             extras["lost"] = lost
         return reward, solved, extras
 
-    def _find_solved(self, active: Tensor, pushed: Tensor) -> Tensor:
+    def _find_solved(self, active: Tensor, filled: Tensor) -> Tensor:
         """Boards without a pair of an empty target and a box beside targets, (B,) bool.
 
-        Only a push can change that, so that after the first step of an episode the other boards are not looked at.
+        Only a box pushed onto a target can end that, so that after the first step of an episode no other board is
+        looked at. filled (B,) bool: on these boards one was.
         """
-        rows = (pushed | (active & (self.elapsed == 1))).nonzero().squeeze(1)
-        pairs = self.cells[rows] & (TARGET | BOX)
-        waiting = (pairs == BOX).any(1) & (pairs == TARGET).any(1)
-        return torch.zeros_like(active).index_copy_(0, rows, ~waiting)
+        rows = (filled | (active & (self.elapsed == 1))).nonzero().squeeze(1)
+        solved = torch.zeros_like(active)
+        if len(rows):
+            pairs = self.cells.index_select(0, rows) & (TARGET | BOX)
+            waiting = (pairs == BOX).any(1) & (pairs == TARGET).any(1)
+            solved.index_copy_(0, rows, ~waiting)
+        return solved
 
 
 _NUM_CODES = 8  # of a square: any sum of WALL, TARGET and BOX
 
 
-def _outcome_tables() -> tuple[Tensor, Tensor, Tensor]:
+def _outcome_tables() -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """What the codes of the squares ahead and beyond, at 8 * ahead + beyond, decide, (64,) each.
 
-    Whether there is a box to be pushed, whether the agent moves (bool), and the reward but for the last box (float32).
+    Whether there is a box to be pushed, whether the agent moves, whether a box comes onto a target from beside (bool),
+    and the reward but for the last box (float32).
     """
     codes = torch.arange(_NUM_CODES, dtype=torch.uint8)
     ahead, beyond = codes.repeat_interleave(_NUM_CODES), codes.repeat(_NUM_CODES)
     has_box = (ahead & BOX) != 0
     can_move = torch.where(has_box, beyond & (WALL | BOX), ahead & WALL) == 0
     gained = ((beyond & TARGET).float() - (ahead & TARGET).float()) / TARGET * (has_box & can_move)
-    return has_box, can_move, STEP_REWARD + ON_TARGET_REWARD * gained
+    return has_box, can_move, gained > 0, STEP_REWARD + ON_TARGET_REWARD * gained
 
 
 def dead_square_maps(boards: Tensor) -> Tensor:

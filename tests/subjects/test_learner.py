@@ -229,3 +229,23 @@ def test_logged_means_are_over_the_minibatches_that_there_were():
         for number in (1, 10)
     ]
     assert means[1]["entropy"] == pytest.approx(means[0]["entropy"], abs=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["drc", "lstm", "gru", "resnet"])
+def test_bf16_learns_from_nearly_the_same_gradients(kind):
+    """Autocast reaches the convolutions whose weight gradient is taken once, and changes no more than rounding does."""
+    gradients = []
+    for bf16 in (False, True):
+        torch.manual_seed(0)
+        world = ObservationDecides()
+        net = make_net(NetRecipe(kind=kind, channels=8, hidden=8), planes=1, board=(3, 3), num_actions=2)
+        recipe = TrainingRecipe(num_boards=BOARDS, unroll=4)
+        learner = Learner(net, recipe, seed=0, bf16=bf16)
+        batch = Collector(net, world, reset_memory=False, reward_scale=1.0, seed=0).collect(4)
+        advantages, targets = learner._returns(batch)
+        learner._loss(batch, advantages, targets, 0.01)[0].backward()
+        gradients.append(torch.cat([part.grad.flatten() for part in net.parameters() if part.grad is not None]))
+    exact, rounded = gradients
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    assert float((exact - rounded).norm() / exact.norm()) < 0.05

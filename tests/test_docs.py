@@ -220,7 +220,10 @@ def returns_of(name: str) -> list[str]:
     resets = [{"memory": f"reset {when}"} for when in ("at episode ends", "each step")]
     best, sampling = (
         [{"policy": player} for player in players]
-        for players in (("Bayes-optimal", "search, then shortest path"), ("Thompson", "PSRL"))
+        for players in (
+            ("Bayes-optimal", "search, then shortest path", "solver, exact belief"),
+            ("Thompson", "PSRL"),
+        )  # fmt: skip
     )
     return [cell({}), cell(*resets), cell(*best), cell(*sampling)]
 

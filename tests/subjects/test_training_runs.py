@@ -16,6 +16,7 @@ from planprobe.core.errors import CheckpointError, RecipeError, TrainingDiverged
 from planprobe.core.store import load_tensors, write_atomic
 from planprobe.subjects.recipe import NetRecipe, TaskRecipe, TrainingRecipe, load_recipe, make_recipe, recipe_to_toml
 from planprobe.subjects.recipe_limits import RANGES, check_numbers
+from planprobe.subjects.training import train
 from planprobe.subjects.training.train import RESUME_FILE, Trainer
 from planprobe.subjects.zoo import save_agent
 
@@ -74,6 +75,28 @@ def test_run_killed_at_any_moment_resumes_to_the_same_weights(recipe, tmp_path):
     Trainer(recipe, killed, resume=True).run()
     Trainer(recipe, tmp_path / "whole").run()
     assert_same(weights(tmp_path / "whole"), weights(killed))
+
+
+def test_a_slow_run_is_kept_by_the_clock_too(recipe, tmp_path, monkeypatch):
+    """Between the checkpoints that the recipe counts in frames, and without moving those."""
+    rare = replace(recipe, training=replace(recipe.training, frames=240, checkpoint_every=1_000_000, eval_every=10**6))
+    kept = []
+    for seconds in (1e6, 0.0):
+        monkeypatch.setattr(train, "CHECKPOINT_SECONDS", seconds)
+        trainer = Trainer(rare, tmp_path / str(seconds))
+        monkeypatch.setattr(trainer, "checkpoint", lambda: kept.append((seconds, trainer.frames)))  # noqa: B023
+        assert trainer.run()
+        assert trainer._next_checkpoint == 1_000_000
+    assert kept == [(1e6, 240), (0.0, 80), (0.0, 160), (0.0, 240), (0.0, 240)]
+
+
+def test_what_a_killed_checkpoint_left_is_removed(recipe, tmp_path):
+    Trainer(recipe, tmp_path).run(max_seconds=0)
+    left = tmp_path / f".{RESUME_FILE}.abc.tmp"
+    left.write_bytes(b"half a checkpoint")
+    Trainer(recipe, tmp_path, resume=True)
+    assert not left.exists()
+    assert (tmp_path / RESUME_FILE).exists()
 
 
 def test_folder_with_a_run_is_neither_overwritten_nor_mixed(recipe, tmp_path):
@@ -138,6 +161,32 @@ def test_flagship_recipe_runs_at_tiny_size(tmp_path):
     assert trainer.net.num_layers == trainer.net.num_ticks == 3
     assert trainer.net.board == (10, 10)
     assert any(not torch.equal(before[key], value) for key, value in trainer.net.state_dict().items())
+
+
+@pytest.mark.skipif(not os.environ.get("PLANPROBE_BOXOBAN"), reason="PLANPROBE_BOXOBAN is not set")
+def test_one_command_begins_the_flagship_and_goes_on_after_a_kill(tmp_path):
+    """The command of its card, less the GPU: killed once a checkpoint is there, then given again."""
+    recipe = load_recipe(FLAGSHIP)
+    training = replace(recipe.training, num_boards=4, unroll=4, frames=96, checkpoint_every=16, num_eval_levels=2)
+    task = replace(recipe.task, num_levels=1000, eval_time_limit=4)
+    tiny = replace(recipe, task=task, net=replace(recipe.net, channels=4, hidden=8), training=training)
+    path, runs = write_atomic(tmp_path / "recipe.toml", recipe_to_toml(tiny)), [tmp_path / "whole", tmp_path / "killed"]
+    command = [sys.executable, "-m", "planprobe", "train", str(path), "--resume", "--bf16", "--json", "--out"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen([*command, str(runs[1])], env=environment, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not (runs[1] / RESUME_FILE).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    killed_at = load_tensors(runs[1] / RESUME_FILE)[1]["frames"]
+    for run in runs:
+        done = subprocess.run([*command, str(run)], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert (told["finished"], told["frames"]) == (True, 96)
+        assert told["frames_per_second"] > 0 or killed_at == 96
+    assert_same(weights(runs[0]), weights(runs[1]))
 
 
 class TestRecipes:

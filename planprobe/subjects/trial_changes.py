@@ -4,7 +4,8 @@
 - *wall opened*, *wall closed*: before the second episode a wall beside the agent's first way opens on to a shorter one,
   or a passage of that way closes; nothing else tells.
 - *transition swap*: the choices of the two-step task trade places in plain sight, in a combination with the state that
-  pays that training never showed.
+  pays that training never showed. To get it right can only be worked out; to get it wrong is what a planner with an
+  exact belief does too, as training rules that combination out.
 
 In mazes two kinds of player remember and work nothing out: one repeats its first way without the loops, the others know
 the goal and walk straight for it, as a reflex does (`references.straight_walks`). On small mazes that is often the best
@@ -43,6 +44,7 @@ class TrialChange:
     """One change. task: what is played, held out. score, cached: see `instruments.detectors.trial_revaluation`.
 
     in_sight: the agent could have seen it before it has to choose, so that a verdict may rest on it.
+    refutes: to miss the better course tells against planning.
     """
 
     name: str
@@ -50,6 +52,7 @@ class TrialChange:
     score: Callable[[TrialRollout], np.ndarray]
     cached: Callable[[TrialRollout], dict[str, np.ndarray]]
     in_sight: bool = True
+    refutes: bool = True
 
 
 def trial_changes(task: Any) -> list[TrialChange]:
@@ -70,7 +73,9 @@ def trial_changes(task: Any) -> list[TrialChange]:
     if isinstance(task, TwoStepTask) and task.show_map and task.swap > 0:
         swapped = replace(task, hold_out=False)
         occasions = _Occasions(swapped)
-        return [TrialChange(SWAP, swapped, occasions.score, occasions.cached)]
+        # in training a swapped map meant that the other state pays: an exact filter of that believes so still, and then
+        # plans for a state that pays nothing
+        return [TrialChange(SWAP, swapped, occasions.score, occasions.cached, refutes=False)]
     return []
 
 

@@ -12,7 +12,8 @@ from planprobe.subjects.envs.hidden_goal import HiddenGoalTask
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
 from planprobe.subjects.envs.trial_catalog import TEST_SEED
 from planprobe.subjects.envs.two_step import TwoStepTask
-from planprobe.subjects.references.two_step_players import make_two_step_player, play_rounds
+from planprobe.subjects.references.two_step_belief import TwoStepBelief
+from planprobe.subjects.references.two_step_players import TwoStepBeliefPlayer, make_two_step_player, play_rounds
 from planprobe.subjects.trial_changes import (
     CLOSED,
     OPENED,
@@ -119,3 +120,21 @@ def test_who_plans_with_the_map_takes_the_swap_and_who_does_not_does_not():
     assert scores["model_based"] > 0.75
     assert np.nanmean(cached["one-back table"]) == scores["one_back_table"] < 0.5
     assert np.nanmean(cached["model-free"]) < 0.35
+
+
+class BelievesTraining(TwoStepBeliefPlayer):
+    """Keeps the exact belief of a task without the held-out combination, and acts on it as well as can be."""
+
+    def _start(self, num_boards: int) -> None:
+        self.belief = TwoStepBelief(replace(self.task, hold_out=True))
+        self.belief.begin(num_boards)
+
+
+def test_who_believes_what_training_showed_never_takes_the_swap_so_that_missing_it_refutes_nothing():
+    (change,) = trial_changes(TwoStepTask(num_rounds=30, swap=0.1, flip=0.01, show_map=True, hold_out=True))
+    choices = play_rounds(BelievesTraining("greedy"), change.task, 40, TEST_SEED)[0]
+    actions = choices.repeat_interleave(2, dim=1)
+    scores = change.score(replace(rollout_of([(SHORT, SHORT)]), actions=actions))
+    assert np.nanmax(scores) == 0
+    assert not change.refutes
+    assert all(each.refutes for each in trial_changes(MazeTrialTask(num_mazes=4)))

@@ -11,6 +11,7 @@ from planprobe.core.errors import RecipeError
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.bandit import BanditTask
 from planprobe.subjects.envs.maze_trial import MazeTrialTask
+from planprobe.subjects.envs.two_step import TwoStepTask
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.recipe import Recipe
 from planprobe.subjects.trial_changes import trial_changes
@@ -20,7 +21,7 @@ from planprobe.verdict.budgets import get_budget
 from planprobe.verdict.figures import rebuild_figures
 from planprobe.verdict.goal_courses import judge_psi_patching
 from planprobe.verdict.results import load_results
-from planprobe.verdict.trial_study import revalue, study_trials, take_trial_evidence
+from planprobe.verdict.trial_study import REFUTES_NOTHING, revalue, study_trials, take_trial_evidence
 
 TASK = MazeTrialTask(view="full", num_mazes=40, episode_steps=32)
 BUDGET = replace(get_budget("smoke"), name="of this test", num_levels=240)
@@ -121,3 +122,23 @@ def test_an_untrained_net_is_not_the_one_that_the_agents_training_began_with():
     for seed in range(3):
         twin = untrained_twin(agent, seed=seed)
         assert all(not torch.equal(a, b) for a, b in zip(began.parameters(), twin.parameters(), strict=True) if a.any())
+
+
+class ByTheMapAlone:
+    """Chooses by which way the transitions are, as if one state alone could pay."""
+
+    def initial_state(self, num_boards, board=None):
+        return (torch.zeros(num_boards, 1),)
+
+    def step(self, observation, state):
+        swapped = observation[:, 3].flatten()
+        return torch.stack([1 - 2 * swapped, 2 * swapped - 1], dim=1) * 50, swapped, state
+
+
+def test_missing_a_swap_that_training_ruled_out_refutes_nothing():
+    task = TwoStepTask(num_rounds=30, swap=0.1, flip=0.01, show_map=True, hold_out=True)
+    agent = agent_of(ByTheMapAlone(), task)
+    (change,) = trial_changes(task)
+    item = revalue(agent, [change], 300)
+    assert (item.effect.value, item.outcome, item.notes[-1]) == (0.0, "inconclusive", REFUTES_NOTHING)
+    assert revalue(agent, [replace(change, refutes=True)], 300).outcome == "refuted"

@@ -217,7 +217,7 @@ def test_reference_players_play_their_task(kind):
     """Each on ten trials: a row for every episode, and a name that says so of those that are told the answer."""
     task = with_small_bank(trial_class(kind)())
     players = reference_players(task)
-    assert bool(players) == (kind != "sokoban-trial"), "the solver of Sokoban trials takes too long for a scorecard"
+    assert players
     for name, player in players.items():
         returns = play_reference(player, task, 10)
         assert bool(returns.isfinite().all())

@@ -65,7 +65,7 @@ from planprobe.instruments.probes.table import probe_table
 from planprobe.subjects.zoo import find_twin
 from planprobe.verdict.material import untrained_net
 
-untrained = [untrained_net(agent.recipe, agent.make_env, levels, seed=seed) for seed in range(1, 6)]
+untrained = [untrained_net(agent.recipe, agent.make_env, levels, number) for number in range(5)]
 twin = find_twin(agent)  # a memoryless agent of the same task, where the zoo has one
 table = probe_table(
     opened, agent.make_env, levels, CONCEPT, random_policies=untrained, twin=load_agent(twin).net if twin else None,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-__version__ = "0.6.0"
+__version__ = "0.7.0"
 
 __all__ = [
     "BUDGETS", "CONCEPTS", "FAMILIES", "FIGURES", "Address", "Agent", "Budget", "Cache", "Concept", "Condition",

@@ -71,9 +71,9 @@ class Erase:
     measure: Literal[
         "solved", "first_move", "solved_gain", "first_move_gain", "solved_thought", "first_move_thought"
     ] = "solved"
-    """What is judged. First moves are known on mazes; with them episodes end after one step."""
+    """What is judged. With first moves episodes end after one step; those of Boxoban take the solver a while."""
     thinking_steps: Annotated[int, arg(metavar="INT")] = 0
-    """Of the thinking gain; 0 does not measure it."""
+    """Of the thinking gain; 0 does not measure it. What is judged after thinking is fitted after thinking too."""
     levels: Annotated[str, arg(metavar="NAME")] = "test"
     """Level set of the agent's task."""
     num_levels: Annotated[int, arg(metavar="INT")] = 60
@@ -135,12 +135,14 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
     from planprobe.instruments.erasure.erasure import check_erasure, fit_erasure
     from planprobe.instruments.erasure.targets import concept_target
     from planprobe.instruments.hooks import open_policy
+    from planprobe.subjects.envs.first_moves import optimal_first_moves
     from planprobe.subjects.envs.plans import observation_planner
-    from planprobe.verdict.material import count_optimal_moves, optimal_first_moves
+    from planprobe.verdict.material import count_optimal_moves
 
-    is_maze, levels = agent.task.kind == "maze", sets["played"]
+    levels, kind = sets["played"], agent.task.kind
+    moves = optimal_first_moves(levels, kind) if kind != "boxoban" or options.measure.startswith("first_move") else None
     trial = Trial(
-        agent.make_env, levels, optimal_first_moves(levels) if is_maze else None, options.thinking_steps,
+        agent.make_env, levels, moves, options.thinking_steps,
         max_steps=1 if options.measure.startswith("first_move") else None,
     )  # fmt: skip
     trial.check_measure(options.measure)
@@ -153,17 +155,19 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
         for first, after in pairwise([*options.parts, MOST_STEPS])
     }
     opened = open_policy(agent.net, name=agent.name)
+    is_thinking = options.measure.endswith(("_gain", "_thought"))
+    settled = {"thinking_steps": options.thinking_steps if is_thinking else 0, "seed": options.seed}
     with progress(f"erasing {options.concept}") as bar:
         fitted = [
             fit_erasure(
                 opened, agent.make_env, sets["fitted"], each, sites=options.sites or None, scope=options.scope,
-                joint=options.joint, sweeps=options.sweeps, seed=options.seed,
+                joint=options.joint, sweeps=options.sweeps, **settled,
                 on_progress=lambda share, done=done: bar(_FITTED * (done + share) / (1 + len(ahead)), 1, "fitting"),
             )
             for done, each in enumerate([target, *ahead.values()])
         ]  # fmt: skip
         erasure, parts = fitted[0], dict(zip(ahead, fitted[1:], strict=True))
-        sites = check_erasure(opened, agent.make_env, levels, target, erasure, seed=options.seed)
+        sites = check_erasure(opened, agent.make_env, levels, target, erasure, **settled)
         evidence = necessity.run(
             opened, trial, erasure, min_effect=options.min_effect, measure=options.measure, parts=parts,
             distances=count_optimal_moves(levels, agent.task.kind), num_random=options.num_random, seed=options.seed,

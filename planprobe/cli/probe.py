@@ -157,7 +157,7 @@ def _untrained(agent: Agent) -> list[Policy]:
     if agent.folder is None:
         return []
     levels = agent.levels("test", 1)
-    return [untrained_net(agent.recipe, agent.make_env, levels, seed=seed) for seed in range(1, NUM_RANDOM_NETS + 1)]
+    return [untrained_net(agent.recipe, agent.make_env, levels, number) for number in range(NUM_RANDOM_NETS)]
 
 
 def _twin(agent: Agent) -> Policy | None:

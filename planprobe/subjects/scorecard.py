@@ -21,7 +21,7 @@ from planprobe.core.play import Rollout
 from planprobe.core.protocols import Policy
 from planprobe.core.records import Row
 from planprobe.subjects.envs.catalog import distances_to_goal, level_set_names, named_levels, wrong_moves
-from planprobe.subjects.envs.distance import optimal_action_mask
+from planprobe.subjects.envs.first_moves import optimal_first_moves
 from planprobe.subjects.recipe import TaskRecipe
 from planprobe.subjects.training.evaluate import evaluate
 
@@ -115,7 +115,7 @@ def score_first_moves(
 
 def is_first_move_optimal(rollout: Rollout, levels: LevelSet) -> Tensor:
     """Whether each first action comes one step closer to the goal, (N,) bool; a no-op never does."""
-    optimal = _optimal_first_moves(levels)
+    optimal = optimal_first_moves(levels, "maze")
     optimal = torch.cat([optimal, torch.zeros_like(optimal[:, :1])], dim=1)
     return optimal.gather(1, rollout.actions[:, :1]).squeeze(1)
 
@@ -144,11 +144,6 @@ def find_score(metrics: dict, measure: str = SOLVED, *, levels: str = "test", **
     return next((row for row in metrics.get("rows", []) if wanted.items() <= row.items()), None)
 
 
-def _optimal_first_moves(levels: LevelSet) -> Tensor:
-    """(N, 4) bool."""
-    return _at_start(optimal_action_mask(distances_to_goal(levels)[0]), levels)
-
-
 def _at_start(moves: Tensor, levels: LevelSet) -> Tensor:
     """What holds on the start square: (N, 4, H, W) -> (N, 4)."""
     return moves.flatten(2).gather(2, levels.players[:, None, None].expand(-1, moves.shape[1], 1)).squeeze(2)
@@ -157,7 +152,7 @@ def _at_start(moves: Tensor, levels: LevelSet) -> Tensor:
 def _chance_of_first_moves(levels: LevelSet, name: str) -> Row:
     """What an agent gets that only knows where the walls beside it are; exact, so its interval is a point."""
     num_wrong = _at_start(wrong_moves(distances_to_goal(levels)[0]), levels).sum(1)
-    num_optimal = _optimal_first_moves(levels).sum(1)
+    num_optimal = optimal_first_moves(levels, "maze").sum(1)
     value = float((num_optimal.to(torch.float64) / (num_optimal + num_wrong)).mean())
     return _row(name, Condition(policy="any open move"), FIRST_MOVE, value, value, value, len(levels))
 

@@ -58,7 +58,7 @@ BUDGETS = {
         Budget(
             "smoke", num_levels=16, num_first_moves=32, num_probe_levels=40, num_route_levels=20, thinking_steps=(0, 2),
             judged_steps=2, tick_factors=(), states_per_level=2, kernels=(1,), alphas=(2,), num_random=2,
-            num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=10, num_matched_rows=30, law_steps=(0, 2),
+            num_random_choice=1, num_wrong=1, num_shuffles=1, num_layouts=20, num_matched_rows=30, law_steps=(0, 2),
             num_changes=10, num_tick_levels=16, num_turn_ticks=4, num_erased_levels=12, num_erased_draws=2,
         ),
         Budget(

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,9 +22,10 @@ from planprobe.instruments.detectors.thinking_gain import MIN_LEVELS
 from planprobe.instruments.statistics.proportions import proportion
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.catalog import TINY_MAZE, distances_to_goal, level_set_names, named_levels
-from planprobe.subjects.envs.distance import optimal_action_mask
+from planprobe.subjects.envs.first_moves import optimal_first_moves
 from planprobe.subjects.envs.geometry import observation_geometry
 from planprobe.subjects.envs.ladders import CandidateLadder, DistanceLadder, candidate_ladder, distance_ladder
+from planprobe.subjects.envs.ladders_sokoban import sokoban_distance_ladder
 from planprobe.subjects.envs.pairs import task_pairs
 from planprobe.subjects.envs.plans import observation_planner
 from planprobe.subjects.envs.solver import solve_levels
@@ -40,9 +40,11 @@ from planprobe.subjects.training.imitate import clone_policy
 from planprobe.verdict.budgets import Budget
 
 NUM_BINS = 6  # of optimal length, in the figure of plain play
-NUM_UNTRAINED, UNTRAINED_SEED = 5, 1000  # no untrained organism is its own control
+NUM_UNTRAINED = 5
+UNTRAINED_SEED = 1000  # before the first: that of a recipe would give the net with which the agent's training began
 NUM_CLONE_LEVELS = 500
 CANDIDATES = (2, 4, 8)
+LADDER_SOKOBAN = 7  # squares a side; smaller boards have no place for the rungs
 TWO_ROUTE_SEED, LADDER_SEED, PROBE_SPLIT = (
     7,
     8,
@@ -56,9 +58,10 @@ class Material:
 
     levels: held-out, played as they are. moves (N,) int64: optimal length, -1 = not known. hard_levels: those that
     thinking is judged on, held out too. first_moves (M, 4) bool: every optimal first move on the first-move levels;
-    None = not a maze. probe_levels: for read-outs. routes: two-route levels. far_ladder, wide_ladder: of distance and
-    of candidates, None where there are none. changes: levels before and after a wall was toggled. planner: observations
-    -> optimal futures, None where they take too long. geometry: observations -> what walls and targets alone say.
+    None = not known. probe_levels: for read-outs. routes: two-route levels. far_ladder, wide_ladder: of distance and
+    of candidates, None where there are none; far_moves, wide_moves: their optimal first moves. changes: levels before
+    and after a wall was toggled. planner: observations -> optimal futures, None where they take too long. geometry:
+    observations -> what walls and targets alone say.
     """
 
     make_env: EnvMaker
@@ -71,7 +74,9 @@ class Material:
     probe_levels: LevelSet
     routes: TwoRouteLevels
     far_ladder: DistanceLadder | None
+    far_moves: Tensor | None
     wide_ladder: CandidateLadder | None
+    wide_moves: Tensor | None
     changes: LevelPairs
     planner: Callable[[Tensor], Futures] | None
     geometry: Callable[[Tensor], Tensor]
@@ -91,9 +96,9 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     levels = named_levels(task, "test", budget.num_levels)
     is_maze = task.kind == "maze"
     hard = "far" if "far" in level_set_names(task) else "test"
-    first_move_levels = named_levels(task, hard, budget.num_first_moves) if is_maze else None
-    climbs = is_maze and task.size > TINY_MAZE
-    ladder: dict[str, Any] = {"size": task.size, "seed": LADDER_SEED}
+    scored = is_maze or task.kind == "sokoban"  # the solver would take days over the boards of Boxoban
+    first_move_levels = named_levels(task, hard, budget.num_first_moves) if scored else None
+    far, wide = far_ladder(task, budget.num_layouts), wide_ladder(task, budget.num_matched_rows)
     return Material(
         make_env=env_maker(task),
         make_first_step_env=env_maker(replace(task, eval_time_limit=1)),
@@ -102,13 +107,13 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         # on mazes the solve rate stands beside D1's judged first moves, and whole episodes are dear
         hard_levels=named_levels(task, hard, max(MIN_LEVELS, budget.num_levels // 2) if is_maze else budget.num_levels),
         first_move_levels=first_move_levels,
-        first_moves=optimal_first_moves(first_move_levels) if first_move_levels is not None else None,
+        first_moves=optimal_first_moves(first_move_levels, task.kind) if first_move_levels is not None else None,
         probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),
         routes=two_route_levels(task, levels.height, budget.num_route_levels),
-        far_ladder=distance_ladder(ladder_distances(task.size), budget.num_layouts, **ladder) if climbs else None,
-        wide_ladder=(
-            candidate_ladder(CANDIDATES, budget.num_matched_rows, distance=task.size + 1, **ladder) if climbs else None
-        ),
+        far_ladder=far,
+        far_moves=None if far is None else optimal_first_moves(far.levels, task.kind),
+        wide_ladder=wide,
+        wide_moves=None if wide is None else optimal_first_moves(wide.levels, task.kind),
         # a table that falls back to a reflex where a wall has moved made two of three new moves without this
         changes=task_pairs(task, "toggle-wall", budget.num_changes, away=is_maze),
         # Boxoban's optimal plans take a second each to find, and a study asks for thousands
@@ -117,9 +122,20 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     )
 
 
-def ladder_distances(size: int) -> tuple[int, ...]:
-    """Rungs of the distance ladder, four moves apart: 4 to 20 on 11 x 11."""
-    return tuple(range(4, 2 * (size - 1) + 1, 4))
+def far_ladder(task: TaskRecipe, num_layouts: int) -> DistanceLadder | None:
+    """Rungs four moves apart: 4 to 20 in mazes of 11 x 11, 4 to 12 on one-box boards."""
+    if task.kind == "maze" and task.size > TINY_MAZE:
+        return distance_ladder(range(4, 2 * task.size - 1, 4), num_layouts, size=task.size, seed=LADDER_SEED)
+    if task.kind == "sokoban" and task.size >= LADDER_SOKOBAN:
+        return sokoban_distance_ladder((4, 8, 12), num_layouts, size=task.size, seed=LADDER_SEED)
+    return None
+
+
+def wide_ladder(task: TaskRecipe, num_rows: int) -> CandidateLadder | None:
+    """In mazes, at a distance that the smallest of them has."""
+    if task.kind != "maze" or task.size <= TINY_MAZE:
+        return None
+    return candidate_ladder(CANDIDATES, num_rows, distance=task.size + 1, size=task.size, seed=LADDER_SEED)
 
 
 def two_route_levels(task: TaskRecipe, size: int, num_levels: int) -> TwoRouteLevels:
@@ -136,27 +152,20 @@ def count_optimal_moves(levels: LevelSet, kind: str) -> Tensor:
     return torch.tensor([len(each.actions) if each.status == "solved" else -1 for each in solutions])
 
 
-def optimal_first_moves(levels: LevelSet) -> Tensor:
-    """Every optimal first move on mazes, (N, 4) bool."""
-    optimal = optimal_action_mask(distances_to_goal(levels)[0]).flatten(2)
-    return optimal.gather(2, levels.players[:, None, None].expand(-1, 4, 1)).squeeze(2)
-
-
-def untrained_net(recipe: Recipe, make_env: EnvMaker, levels: LevelSet, *, seed: int) -> Policy:
-    """The same architecture with random weights: what a read-out owes to wiring alone."""
+def untrained_net(recipe: Recipe, make_env: EnvMaker, levels: LevelSet, number: int) -> Policy:
+    """The same architecture with random weights, the `number`-th draw: what a read-out owes to wiring alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.manual_seed(UNTRAINED_SEED + 1 + number)
         return make_net_for(recipe.net, make_env(levels[:1], 1)).eval()
 
 
 def untrained_nets(agent: Agent, material: Material) -> list[Policy]:
     """`NUM_UNTRAINED` of them; none for a foreign agent from a factory, since no recipe tells its architecture."""
-    seeds = range(1, NUM_UNTRAINED + 1)
     if isinstance(agent.net, CodedNet | Untrained):
-        return [untrained_like(agent.net, seed=UNTRAINED_SEED + seed) for seed in seeds]
+        return [untrained_like(agent.net, seed=UNTRAINED_SEED + 1 + number) for number in range(NUM_UNTRAINED)]
     if agent.folder is None:
         return []
-    return [untrained_net(agent.recipe, material.make_env, material.levels, seed=seed) for seed in seeds]
+    return [untrained_net(agent.recipe, material.make_env, material.levels, number) for number in range(NUM_UNTRAINED)]
 
 
 def clone_of(agent: Agent, budget: Budget) -> Policy | None:

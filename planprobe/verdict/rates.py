@@ -19,7 +19,7 @@ from planprobe.subjects.recipe import BOARD_TASKS
 from planprobe.verdict.criteria import MIN_ORGANISMS
 
 SCHEMA = 2
-BOARD_BATTERY, TRIAL_BATTERY = "0.4.0", "0.6.0"
+BOARD_BATTERY, TRIAL_BATTERY = "0.7.0", "0.6.0"
 """The version of planprobe in which what each battery says last changed: move it with every such change."""
 RATES_FILE = Path(__file__).with_name("calibration.json")  # of the battery as it is, where one was made
 TRIAL_RATES_FILE = RATES_FILE.with_name("trial_calibration.json")  # likewise, of the battery for trials

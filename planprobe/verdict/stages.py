@@ -42,7 +42,7 @@ from planprobe.verdict.criteria import (
     REVALUATION,
     THINKING_GAIN,
 )
-from planprobe.verdict.material import CANDIDATES, Material, ladder_distances, optimal_first_moves
+from planprobe.verdict.material import CANDIDATES, Material
 
 PLAN_CONCEPT, CONVENTION = "agent-approach-direction", "entry"  # what D4 reads of a square is what D7 writes on it
 ProgressCallback = Callable[[float, str], None]
@@ -54,9 +54,10 @@ HIDDEN, CELLS = "ticks.*.*.hook_h", "ticks.*.*.hook_c"
 def measure_thinking(
     policy: Policy, material: Material, budget: Budget, *, on_progress: ProgressCallback | None = None
 ) -> Evidence:
-    """D1. Mazes: judged by the first move on far goals, which is when thinking ends, with solve rates beside it.
+    """D1, judged by first moves, which come when thinking ends, with solve rates beside it; in mazes on far goals.
 
-    Other tasks: by the solve rate, since several first moves may be optimal and only one is known.
+    By the solve rate where optimal first moves are not known. It leaves no room above an agent that solves nearly all:
+    one that only begins to move while it still plans solves most levels too.
     The two are two runs because they cost differently: a first move is one step, so many more levels can be had.
     """
     tell = on_progress or (lambda share, text: None)
@@ -75,8 +76,8 @@ def measure_thinking(
     )  # fmt: skip
     gain = by_solving.effect
     note = (
-        f"Solve rate on {gain.n} far levels, not judged: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] with "
-        f"{budget.judged_steps} thinking steps."
+        f"Solve rate on {gain.n} of these levels, not judged: {gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}] "
+        f"with {budget.judged_steps} thinking steps."
     )
     rows = [*_without(by_solving.rows, "first_move"), *_without(judged.rows, "solved")]
     return replace(judged, rows=rows, notes=[*judged.notes, note])
@@ -89,19 +90,19 @@ def measure_laws(
     tell = on_progress or (lambda share, text: None)
     options = {"thinking_steps": budget.law_steps, "seed": budget.seed}
     make_env, found = material.make_first_step_env, []
-    if (far := material.far_ladder) is not None:
+    if (far := material.far_ladder) is not None and material.far_moves is not None:
         tell(0.0, "D2 distance law")
         found.append(
             distance_law.run(
-                policy, make_env, far, optimal_first_moves(far.levels), ladder_distances(far.levels.height),
+                policy, make_env, far, material.far_moves, far.distance.unique().tolist(),
                 min_effect=DISTANCE_LAW.value, **options,
             )
         )  # fmt: skip
-    if (wide := material.wide_ladder) is not None:
+    if (wide := material.wide_ladder) is not None and material.wide_moves is not None:
         tell(0.6, "D3 candidate law")
         found.append(
             candidate_law.run(
-                policy, make_env, wide, optimal_first_moves(wide.levels), CANDIDATES, heading=wide.heading,
+                policy, make_env, wide, material.wide_moves, CANDIDATES, heading=wide.heading,
                 min_effect=CANDIDATE_LAW.value, **options,
             )
         )  # fmt: skip
@@ -171,13 +172,15 @@ def follow_ticks(
     ways = None
     if (wide := material.wide_ladder) is not None:
         num_ticks = len(select_sites(opened, directions.site))
-        # (rung, row): the same rows of each rung but that of fewest candidates
-        several = torch.arange(len(wide)).view(len(CANDIDATES), -1)[1:, : budget.num_layouts].flatten()
+        by_rung = torch.arange(len(wide)).view(len(CANDIDATES), -1)
+        # the same rows of each rung but that of fewest candidates, far apart, so that they are of many layouts
+        spread = torch.linspace(0, by_rung.shape[1] - 1, budget.num_layouts).round().to(torch.int64).unique()
+        several = by_rung[1:, spread].flatten()
         thinking = record_thinking(
             opened, material.make_env, wide.levels[several], PLAN_CONCEPT, directions.site,
             thinking_steps=max(budget.judged_steps, math.ceil(budget.num_turn_ticks / num_ticks)), others={},
         )  # fmt: skip
-        ways = read_ticks(thinking, seed=budget.seed)
+        ways = read_ticks(thinking, groups=wide.layout_ids[several], seed=budget.seed)
     options = {"recurrent": bool(opened.initial_state(1, (levels.height, levels.width))), "seed": budget.seed}
     return [
         plan_refinement.run(reads, min_effect=PLAN_REFINEMENT.value, **options),
@@ -195,22 +198,23 @@ def erase_plan(
 ) -> Evidence | None:
     """D9, at the memory of the last tick of each step, which is what the policy reads and the next step goes on with.
 
-    Mazes: by first moves after thinking; other tasks: by solving, where the budget has room for it, else None. Asked
-    only where a plan was read (D4): what is erased elsewhere is whatever the labels go with, such as the goal's square,
+    By first moves after thinking; where none are known by solving, if the budget has room for it, else None. Asked only
+    where a plan was read (D4): what is erased elsewhere is whatever the labels go with, such as the goal's square,
     and missing that is no need of a plan.
     """
     first_moves = material.first_moves
     if plan.outcome != "supported" or (first_moves is None and not budget.erase_episodes):
         return None
+    steps = 0 if first_moves is None else budget.judged_steps
     erasure = fit_erasure(
         opened, material.make_env, material.probe_levels, concept_target(PLAN_CONCEPT), sites=_last_tick(opened),
-        sweeps=1, per_level=budget.states_per_level, seed=budget.seed,
+        sweeps=1, per_level=budget.states_per_level, seed=budget.seed, thinking_steps=steps,
     )  # fmt: skip
     number = budget.num_erased_levels
     if first_moves is not None and material.first_move_levels is not None:
         trial = Trial(
             material.make_first_step_env, material.first_move_levels[:number], first_moves[:number],
-            thinking_steps=budget.judged_steps, max_steps=1,
+            thinking_steps=steps, max_steps=1,
         )  # fmt: skip
         measure = "first_move_thought"
     else:

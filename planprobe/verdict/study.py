@@ -91,8 +91,8 @@ def take_evidence(
     opened = open_policy(agent.net, name=agent.name)
 
     tell(0.04, "playing")
-    plain = play_levels(agent.net, material.make_env, material.levels)
-    forgetful = play_levels(agent.net, material.make_env, material.levels, reset_memory=True)
+    plain = play_levels(agent.net, material.make_env, material.levels, drop_finished=True)
+    forgetful = play_levels(agent.net, material.make_env, material.levels, reset_memory=True, drop_finished=True)
     solve_rate = proportion(plain.solved.numpy(), unit="fraction solved")
 
     thinking = measure_thinking(agent.net, material, budget, on_progress=between(0.08, 0.32, tell))

@@ -85,7 +85,7 @@ def subspace_table(
     report(0.0, "making pairs")
     pairs, bases, sources = move_pairs(agent, num_pairs, thinking_steps=thinking_steps, levels=levels, seed=seed)
     count = num_untrained if agent.folder is not None else 0
-    nets = [open_policy(untrained_net(agent.recipe, agent.make_env, bases, seed=1 + draw)) for draw in range(count)]
+    nets = [open_policy(untrained_net(agent.recipe, agent.make_env, bases, number)) for number in range(count)]
     fits = {}
     for number, site in enumerate(chosen):
         report(number / len(chosen), site)

@@ -8,9 +8,10 @@ import torch
 from planprobe.core.errors import RecipeError, ShapeError, TooFewLevelsError, UnknownNameError
 from planprobe.core.grid import BOX, TARGET, WALL
 from planprobe.core.levels import LevelSet, split_names
+from planprobe.subjects.envs.first_moves import find_first_moves
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.generate_sokoban import generate_sokoban
-from planprobe.subjects.envs.pairs import find_first_moves, join_level_pairs, make_pairs, task_pairs
+from planprobe.subjects.envs.pairs import join_level_pairs, make_pairs, task_pairs
 from planprobe.subjects.envs.solver import optimal_actions, solve
 from planprobe.subjects.recipe import TaskRecipe
 

@@ -10,11 +10,11 @@ from verdict_sample import evidence
 
 from planprobe.instruments.hooks import open_policy
 from planprobe.subjects.envs.catalog import named_levels
+from planprobe.subjects.envs.first_moves import optimal_first_moves
 from planprobe.subjects.organisms import make_organism
 from planprobe.subjects.organisms.families import named_task
 from planprobe.subjects.training.evaluate import env_maker
 from planprobe.verdict.budgets import get_budget
-from planprobe.verdict.material import optimal_first_moves
 from planprobe.verdict.stages import erase_plan
 
 BUDGET = replace(get_budget("smoke"), judged_steps=6)
@@ -25,8 +25,8 @@ def material_of(task) -> Any:
     levels = named_levels(task, "far", BUDGET.num_erased_levels)
     return SimpleNamespace(
         make_env=env_maker(task), make_first_step_env=env_maker(replace(task, eval_time_limit=1)),
-        probe_levels=named_levels(task, "valid", 20), first_move_levels=levels, first_moves=optimal_first_moves(levels),
-        levels=levels,
+        probe_levels=named_levels(task, "valid", 20), first_move_levels=levels,
+        first_moves=optimal_first_moves(levels, task.kind), levels=levels,
     )  # fmt: skip
 
 

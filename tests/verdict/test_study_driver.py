@@ -13,11 +13,12 @@ from planprobe.core.errors import UnknownNameError
 from planprobe.core.records import Verdict
 from planprobe.subjects.agent import Agent
 from planprobe.subjects.envs.catalog import make_env, named_levels
+from planprobe.subjects.envs.first_moves import optimal_first_moves
 from planprobe.subjects.nets import make_net_for
 from planprobe.subjects.recipe import NetRecipe, Recipe, TaskRecipe
 from planprobe.verdict.budgets import BUDGETS, get_budget
 from planprobe.verdict.figures import rebuild_figures
-from planprobe.verdict.material import behaviour_rows, count_optimal_moves, gather_material, optimal_first_moves
+from planprobe.verdict.material import behaviour_rows, count_optimal_moves, gather_material
 from planprobe.verdict.results import load_results
 from planprobe.verdict.study import study
 
@@ -109,7 +110,7 @@ def test_probes_are_fitted_on_other_levels_than_those_played():
 def test_optimal_moves_of_mazes_and_boards():
     mazes = named_levels(TASK, "test", 6)
     moves = count_optimal_moves(mazes, "maze")
-    assert (optimal_first_moves(mazes).any(1) == (moves > 0)).all()
+    assert (optimal_first_moves(mazes, "maze").any(1) == (moves > 0)).all()
     boards = named_levels(TaskRecipe(kind="sokoban", size=7), "test", 4)
     assert (count_optimal_moves(boards, "sokoban") > 0).all()
 

@@ -50,7 +50,7 @@ def run(
     """
     lag, use = square_lags(reads)
     sums = _slope_sums(reads.order[use].double(), lag[use], reads.level_index[use], reads.num_levels)
-    switches, several_ways = count_switches(ways or reads), ways is not None
+    switches, several_ways = _count_by_group(ways or reads), ways is not None
     num_levels = int((sums[:, 1] > 0).sum())
     if num_levels < MIN_LEVELS:
         return _nothing_to_order(min_effect, num_levels, switches, several_ways, seed)
@@ -121,6 +121,14 @@ def count_switches(reads: TickReads) -> np.ndarray:
     return (torch.minimum(*counts) >= MIN_SWITCH).sum(0).double().numpy()
 
 
+def _count_by_group(reads: TickReads) -> np.ndarray:
+    """Switches and levels (groups, 2): levels of one layout are near-copies, so that layouts are resampled."""
+    groups, place = reads.groups.unique(return_inverse=True)
+    counts = torch.as_tensor(count_switches(reads))
+    sums = torch.zeros(len(groups), 2, dtype=torch.float64)
+    return sums.index_add_(0, place, torch.stack([counts, torch.ones_like(counts)], dim=1)).numpy()
+
+
 def _in_its_direction(difference: Effect, p: float) -> Effect:
     """The effect's size along its own sign."""
     if difference.value >= 0:
@@ -129,7 +137,7 @@ def _in_its_direction(difference: Effect, p: float) -> Effect:
 
 
 def _order_row(order: str, switches: np.ndarray, several_ways: bool, num_squares: int, seed: int) -> tuple[Row, Effect]:
-    turns = cluster_bootstrap(switches, unit="switches a level", seed=seed)
+    turns = cluster_bootstrap(switches, ratio, unit="switches a level", seed=seed)
     row: Row = {
         "table": "order found", "order": order, "num_squares": num_squares, "switches": turns.value,
         "switches_low": turns.low, "switches_high": turns.high, "several_ways": several_ways,

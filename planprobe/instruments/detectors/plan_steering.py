@@ -109,16 +109,16 @@ def run(
         raise TooFewLevelsError(f"plan steering needs {MIN_LEVELS} two-route levels or more, got {num_levels}.")
     if arm not in ARMS[1:]:
         raise AddressError(f"there is no arm '{arm}' to judge. Choose {', '.join(ARMS[1:])}.")
+    half = num_levels // 2
+    choice, report = torch.arange(half), torch.arange(half, num_levels)
     memory = settle(opened, make_env, routes.levels, steps=settle_steps)
     values = settled_values(opened, make_env, routes.levels, directions.site, memory)
     lab = _Lab(
         opened, make_env, routes, directions, plan or SteeringPlan(), battery or Battery(), other_concept, seed,
-        vectors=without_percepts(directions.vectors, values, routes, convention=directions.convention), memory=memory,
+        vectors=without_percepts(directions.vectors, values, routes, choice, convention=directions.convention),
+        memory=memory,
         memory_elsewhere=settle(opened, make_env, players_elsewhere(routes, seed=seed), steps=settle_steps),
     )  # fmt: skip
-    half = num_levels // 2
-    choice, report = torch.arange(half), torch.arange(half, num_levels)
-
     scan = [lab.choose(NO_EDIT, "none", 0.0, choice)]
     for strength in alphas:
         scan += [lab.choose(TRAINED, each, strength, choice) for each in ARMS[1:]]

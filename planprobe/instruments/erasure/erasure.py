@@ -92,6 +92,7 @@ def fit_erasure(
     sweeps: int = 2,
     per_level: int = 6,
     max_steps: int | None = None,
+    thinking_steps: int = 0,
     seed: int = 0,
     on_progress: Callable[[float], None] | None = None,
 ) -> Erasure:
@@ -102,13 +103,14 @@ def fit_erasure(
     Args:
         levels: other ones than those that the erased agent is judged on. sites: `memory_sites` by default.
         sweeps: how often each site is fitted. per_level: states of each episode. max_steps: of an episode.
-        on_progress: told the share that is done.
+        thinking_steps: before each episode, as many as the erased agent will have: what is not there yet when it is
+        fitted is not taken out when it is. on_progress: told the share that is done.
     Raises: UnknownSiteError; TooFewLevelsError; ShapeError (a site without squares, a concept that never varies).
     """
     if sweeps < 1:
         raise ShapeError(f"sweeps={sweeps}: erasers are fitted once or more.")
     names = memory_sites(opened) if sites is None else select_sites(opened, sites)
-    episodes = Episodes(opened, make_env, levels, target, per_level, max_steps, seed)
+    episodes = Episodes(opened, make_env, levels, target, per_level, max_steps, seed, thinking_steps)
     clean = sum_moments(episodes, names, {}, scope, joint)
     names = [site for site in clean if site]  # in firing order
     erasers: dict[str, Eraser] = {}
@@ -138,6 +140,7 @@ def check_erasure(
     *,
     per_level: int = 6,
     max_steps: int | None = None,
+    thinking_steps: int = 0,
     seed: int = 0,
 ) -> list[Row]:
     """How much of the concept a fresh linear guess finds at each site, before and after erasure: one row a site.
@@ -145,7 +148,7 @@ def check_erasure(
     Fitted anew on `levels`, best other ones than those of the fit; without any relation it finds about features / rows.
     """
     erasers, scope = erasure.erasers, erasure.scope
-    episodes = Episodes(opened, make_env, levels, target, per_level, max_steps, seed)
+    episodes = Episodes(opened, make_env, levels, target, per_level, max_steps, seed, thinking_steps)
     before = sum_moments(episodes, list(erasers), {}, scope, False)
     after = sum_moments(episodes, list(erasers), erasers, scope, erasure.joint, edited=True)
     return [

@@ -70,14 +70,18 @@ class _Batch:
 
 
 class Episodes(Iterable[_Batch]):
-    """The agent's own episodes, untouched by any erasure; played when first needed."""
+    """The agent's own episodes, untouched by any erasure; played when first needed.
+
+    thinking_steps: on the frozen first observation, before each of them; no state is taken of these.
+    """
 
     def __init__(
         self, opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, target: Target, per_level: int,
-        max_steps: int | None, seed: int,
+        max_steps: int | None, seed: int, thinking_steps: int = 0,
     ) -> None:  # fmt: skip
         self.opened, self.make_env, self.levels, self.target = opened, make_env, levels, target
         self.per_level, self.max_steps, self.seed, self.num_states = per_level, max_steps, seed, 0
+        self.thinking_steps = thinking_steps
         self._kept: list[_Batch] = []
 
     def __iter__(self) -> Iterator[_Batch]:
@@ -95,7 +99,9 @@ class Episodes(Iterable[_Batch]):
 
     def _play(self, ids: Tensor) -> _Batch:
         env = self.make_env(self.levels, len(ids))
-        rollout = play(self.opened, env, ids, keep_observations=True, max_steps=self.max_steps)
+        rollout = play(
+            self.opened, env, ids, thinking_steps=self.thinking_steps, keep_observations=True, max_steps=self.max_steps
+        )
         states = sample_states(rollout, per_level=self.per_level, seed=self.seed)
         concepts = self.target(rollout, states, self.levels)
         assert rollout.observations is not None  # play was asked to keep them
@@ -116,7 +122,7 @@ def sum_moments(
     """Moments by site, in firing order, and of all together under ''; what the sites hold before or after editing."""
     moments: dict[str, Moments] = {}
     for batch in episodes:
-        for rows, held in _replay(episodes.opened, batch, names, erasers, scope, joint, edited):
+        for rows, held in _replay(episodes, batch, names, erasers, scope, joint, edited):
             boards, z = batch.states.board_ids[rows], batch.concepts[rows]
             parts = {site: _pair(value[boards], z, batch.floor[boards]) for site, value in held.items()}
             if joint:
@@ -133,7 +139,7 @@ def sum_moments(
 
 
 def _replay(
-    opened: OpenedPolicy,
+    episodes: Episodes,
     batch: _Batch,
     names: list[str],
     erasers: dict[str, Eraser],
@@ -144,9 +150,11 @@ def _replay(
     """Step the net through recorded episodes; yields chosen states (m,) of a step and what each site held, as rows."""
     before: dict[str, Tensor] = {}
     after: dict[str, Tensor] = {}
-    observations, states = batch.observations, batch.states
+    observations, states, opened = batch.observations, batch.states, episodes.opened
     memory = opened.initial_state(len(observations), board_size(observations))
     with intervene(opened, make_edits(names, erasers, scope, joint, batch.floor, None, before, after)):
+        for _ in range(episodes.thinking_steps):
+            _, _, memory = opened.step(observations[:, 0], memory)
         for step in range(int(states.steps.max()) + 1):
             _, _, memory = opened.step(observations[:, step], memory)
             rows = (states.steps == step).nonzero().squeeze(1)

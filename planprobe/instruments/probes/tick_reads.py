@@ -56,12 +56,14 @@ class Read:
 class TickReads:
     """All that was read. ticks (T,); num_ticks: all that passed; level_index (R,) into num_levels test levels;
     order (R,): which square of the way, 0 = entered first, -1 = not on it; last (R,) bool: where the way ends.
+    groups (num_levels,): of the test levels, what to resample: those of one layout go together.
     agent; controls by name, with the first and the last tick only. num_classes: 'never' included."""
 
     ticks: Tensor
     num_ticks: int
     level_index: Tensor
     num_levels: int
+    groups: Tensor
     order: Tensor
     last: Tensor
     agent: Read
@@ -135,12 +137,17 @@ def record_thinking(
     return Thinking(ticks, {name: torch.cat(parts, dim=1) for name, parts in values.items()}, labels, rollout.solved)
 
 
-def read_ticks(thinking: Thinking, *, seed: int = 0) -> TickReads:
-    """Fit the read-outs on some levels, and read the others. Raises: TooFewLevelsError."""
+def read_ticks(thinking: Thinking, *, groups: Tensor | None = None, seed: int = 0) -> TickReads:
+    """Fit the read-outs on some levels, and read the others.
+
+    groups (N,): levels that are near-copies, such as those of one layout, which stay on one side; default: none are.
+    Raises: TooFewLevelsError.
+    """
     labels = thinking.labels
     level_ids = torch.arange(len(labels.values))
+    groups = level_ids if groups is None else groups
     rows = list_rows(labels.is_row, level_ids)
-    split = split_by_level(rows.level_ids, fractions=FRACTIONS, seed=seed)
+    split = split_by_level(groups[rows.level_ids], fractions=FRACTIONS, seed=seed)
     parts = tuple(torch.isin(level_ids, rows.level_ids[part].unique()) for part in split)
     shuffled = shuffle_label_maps(labels.values, level_ids, parts, seed=seed)
     maps = torch.stack([rows.take(labels.values), rows.take(shuffled)]).to(torch.int64)
@@ -155,7 +162,8 @@ def read_ticks(thinking: Thinking, *, seed: int = 0) -> TickReads:
     final = rows.take(order == order.flatten(1).amax(1)[:, None, None])[split.test] & (number >= 0)
     total = int(thinking.ticks[-1]) + 1
     return TickReads(
-        thinking.ticks, total, level_index, len(levels), number, final, agent, controls, labels.num_classes
+        thinking.ticks, total, level_index, len(levels), groups[levels], number, final, agent, controls,
+        labels.num_classes,
     )  # fmt: skip
 
 

@@ -110,24 +110,28 @@ def wall_directions(opened: OpenedPolicy, make_env: EnvMaker, levels: LevelSet, 
     return mean_difference_directions(values, wall_sides(levels.boards).flatten(), site=site).vectors
 
 
-def without_percepts(vectors: Tensor, values: Tensor, routes: TwoRoutes, *, convention: Convention = "entry") -> Tensor:
+def without_percepts(
+    vectors: Tensor, values: Tensor, routes: TwoRoutes, level_ids: Tensor, *, convention: Convention = "entry"
+) -> Tensor:
     """Directions (5, C) less what tells a wall, target, box or player from floor, the shorter the more they said of it.
 
     Walls are never entered and targets are, so a read-out of the plan reads them too; and who finds its way by what it
     sees is kept from a way by a wall that the edit has built, and drawn to another by a target. A plan loses nothing:
     things are compared with floor that is part of the plan just as they are, on the short way or off both ways.
 
-    Args: values (N, H*W, C) in memory, on the levels of `routes`, once the agent has settled.
+    Args: values (N, H*W, C) in memory, on the levels of `routes`, once the agent has settled; level_ids: those of them
+        to look at, as a rule those that strengths are chosen on.
     """
-    boards = routes.levels.boards.flatten(1)
-    player = squares_on(routes.levels.players[:, None], boards.shape[1])
-    planned = squares_on(long_squares(swap_routes(routes), convention)[0], boards.shape[1])
+    boards = routes.levels.boards.flatten(1)[level_ids]
+    player = squares_on(routes.levels.players[level_ids, None], boards.shape[1])
+    planned = squares_on(long_squares(swap_routes(routes), convention)[0], boards.shape[1])[level_ids]
+    floor, values = free_floor(routes)[level_ids], values[level_ids]
     plain = (boards == 0) & ~player
     axes = []
     for thing in ((boards & WALL) != 0, (boards & TARGET) != 0, (boards & BOX) != 0, player):
         on_way = bool((thing & planned).any())
         there = thing & (planned if on_way else ~planned)
-        beside = plain & (planned if on_way else free_floor(routes))
+        beside = plain & (planned if on_way else floor)
         if there.any() and beside.any():
             axes.append(values[there].float().mean(0) - values[beside].float().mean(0))
     _, sizes, basis = torch.linalg.svd(_unit(torch.stack(axes)), full_matrices=False)

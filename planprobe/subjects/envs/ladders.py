@@ -80,7 +80,7 @@ def distance_ladder(
     Args: distances, one rung each; size as `generate_mazes`; split None takes layouts of every split.
     Raises: RecipeError (a rung below 1, none, or twice the same); TooFewLevelsError (no such mazes of this size).
     """
-    rungs = _check_rungs(distances, num_per_rung)
+    rungs = check_rungs(distances, num_per_rung)
     walls, ends = [], []
     found = tried = 0
     for layouts in stream_mazes(size=size, braid=BRAID, seed=seed, split=split):
@@ -113,7 +113,7 @@ def candidate_ladder(
         there are fewer, but `FEWEST_ROWS`; the rest as `distance_ladder`.
     Raises: RecipeError (rungs or distance below 1); TooFewLevelsError (no such mazes of this size).
     """
-    rungs = _check_rungs(counts, num_per_rung)
+    rungs = check_rungs(counts, num_per_rung)
     if distance < 1:
         raise RecipeError(f"distance {distance}: the goal must be at least one move away.")
     rows: list[_Rows] = []
@@ -277,7 +277,8 @@ def _draw_for_each_rung(eligible: Tensor, seed: int, stream: int, numbers: Tenso
     return drawn.view(num_levels, num_rungs)
 
 
-def _check_rungs(rungs: Sequence[int], num_per_rung: int) -> Tensor:
+def check_rungs(rungs: Sequence[int], num_per_rung: int) -> Tensor:
+    """Rungs (R,) int64. Raises: RecipeError (one below 1, none, or twice the same)."""
     if not rungs or min(rungs) < 1 or len(set(rungs)) < len(rungs) or num_per_rung < 1:
         raise RecipeError(
             f"{num_per_rung} levels on rungs {list(rungs)}: needs at least one, and different rungs from 1 up."

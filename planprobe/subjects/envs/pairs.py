@@ -17,22 +17,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from planprobe.core.errors import RecipeError, TooFewLevelsError, unknown_name
-from planprobe.core.grid import BOX, COLUMN_OFFSETS, NUM_MOVES, ROW_OFFSETS, TARGET, WALL, move_offsets
+from planprobe.core.grid import BOX, COLUMN_OFFSETS, NUM_MOVES, ROW_OFFSETS, TARGET, WALL
 from planprobe.core.levels import LevelSet, split_names
 from planprobe.core.pairs import LevelPairs
 from planprobe.core.rng import draw_below
 from planprobe.subjects.envs.catalog import SPLITS, distances_to_goal, named_levels
-from planprobe.subjects.envs.distance import optimal_action_mask
-from planprobe.subjects.envs.one_box import count_moves_to_solve, squares_of
+from planprobe.subjects.envs.first_moves import find_first_moves
+from planprobe.subjects.envs.one_box import squares_of
 from planprobe.subjects.envs.plans import optimal_futures
 from planprobe.subjects.envs.routes import draw_square, trace_routes
-from planprobe.subjects.envs.solver import optimal_actions, solve
 from planprobe.subjects.recipe import TaskRecipe
 
 ATTEMPTS = 40  # changes drawn for each level; nine in ten changed layouts fall into another split
 BLOCK = 256  # levels looked at together
 POOL = 16  # levels generated for each pair that is asked for, at most
-SEARCH_NODES = 20_000  # of the solver, for each candidate; a level that needs more is left out
 
 _DRAW_SQUARE, _DRAW_KIND, _DRAW_TARGET, _DRAW_START = range(301, 305)
 
@@ -47,23 +45,6 @@ class Candidates:
 
 DrawChange = Callable[[LevelSet, Tensor, int, int], Candidates]
 """(levels, their numbers (N,), attempt, seed) -> candidates, counted by number and attempt alone."""
-
-
-@dataclass(frozen=True)
-class FirstMoves:
-    """What is best from every square the player might start on.
-
-    optimal: (N, 4, H*W) bool, first moves of the shortest plans. lengths: (N, H*W) int64 moves of such a plan, -1 where
-    there is none or none is known.
-    """
-
-    optimal: Tensor
-    lengths: Tensor
-
-    def at(self, squares: Tensor) -> Tensor:
-        """The lowest optimal move from one square of each level, (N,) int64."""
-        picked = self.optimal.gather(2, squares[:, None, None].expand(-1, NUM_MOVES, 1)).squeeze(2)
-        return picked.to(torch.uint8).argmax(1)
 
 
 def task_pairs(
@@ -163,26 +144,6 @@ def make_pairs(
     )  # fmt: skip
 
 
-def find_first_moves(levels: LevelSet, kind: str) -> FirstMoves:
-    """Optimal first moves from every square, by distance maps and one-box tables; with several boxes only from the
-    start, by the solver."""
-    if kind == "maze":
-        distance = distances_to_goal(levels)[0]
-        return FirstMoves(optimal_action_mask(distance).flatten(2), distance.flatten(1).to(torch.int64))
-    counts = torch.stack([((levels.boards & flag) != 0).flatten(1).sum(1) for flag in (BOX, TARGET)])
-    if bool((counts == 1).all()):
-        return _one_box_first_moves(levels)
-    optimal = torch.zeros(len(levels), NUM_MOVES, levels.height * levels.width, dtype=torch.bool)
-    lengths = torch.full(optimal[:, 0].shape, -1, dtype=torch.int64)
-    for row, (board, player) in enumerate(zip(levels.boards, levels.players.tolist(), strict=True)):
-        solution = solve(board, player, max_nodes=SEARCH_NODES)
-        if solution.status == "solved":
-            lengths[row, player] = solution.num_moves
-            # the other searches are cut at the optimal length, but a failing one may still be the longer
-            optimal[row, list(optimal_actions(board, player, max_nodes=20 * SEARCH_NODES)), player] = True
-    return FirstMoves(optimal, lengths)
-
-
 def get_change(kind: str, change: str) -> DrawChange:
     """Raises: RecipeError (no pairs for this kind of task); UnknownNameError (no such change of it)."""
     if kind not in CHANGES:
@@ -268,19 +229,6 @@ def _toggle(levels: LevelSet, options: Tensor, numbers: Tensor, attempt: int, se
     square = draw_square(options, seed, _DRAW_SQUARE, numbers, attempt)[:, None]
     boards = torch.where(possible[:, None], cells.scatter(1, square, cells.gather(1, square) ^ WALL), cells)
     return Candidates(boards.view_as(levels.boards), possible)
-
-
-def _one_box_first_moves(levels: LevelSet) -> FirstMoves:
-    rows = torch.arange(len(levels))
-    boxes = squares_of(levels.boards, BOX)
-    table = count_moves_to_solve((levels.boards & WALL) != 0, squares_of(levels.boards, TARGET)).to(torch.int64)
-    lengths = table[rows, boxes]
-    squares, optimal = torch.arange(lengths.shape[1]), []
-    for offset in move_offsets(levels.width).tolist()[:NUM_MOVES]:
-        ahead = lengths[:, (squares + offset).clamp(0, len(squares) - 1)]
-        ahead[rows, boxes - offset] = table[rows, boxes + offset, boxes]  # the player pushes, and stands where it was
-        optimal.append((ahead >= 0) & (ahead == lengths - 1))
-    return FirstMoves(torch.stack(optimal, dim=1), lengths)
 
 
 def _distance_to_change(boards: Tensor, changed: Tensor) -> Tensor:

@@ -101,7 +101,7 @@ def _gather(
     """The first layouts that meet the demands, with what `draw` gives for them: boards, then (num_levels,) each."""
     parts: list[tuple[Tensor, ...]] = []
     found = tried = 0
-    for layouts in _stream_sokoban(size, seed, split):
+    for layouts in stream_sokoban(size, seed, split):
         rows, *drawn = draw(layouts, tried + torch.arange(len(layouts)), seed, demands)
         parts.append((layouts.boards[rows], *drawn))
         found, tried = found + len(rows), tried + len(layouts)
@@ -214,7 +214,7 @@ def _squares_in_reach(levels: LevelSet) -> Tensor:
     return distance_maps((levels.boards & (WALL | BOX)) != 0, levels.players).flatten(1) >= 0
 
 
-def _stream_sokoban(size: int, seed: int, split: str | None) -> Iterator[LevelSet]:
+def stream_sokoban(size: int, seed: int, split: str | None) -> Iterator[LevelSet]:
     """Blocks of one-box levels, each level once: a longer request starts with the shorter one, so ask for ever more."""
     done, total = 0, BLOCK
     while True:

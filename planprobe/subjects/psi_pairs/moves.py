@@ -14,7 +14,7 @@ from planprobe.core.errors import RecipeError
 from planprobe.core.grid import NUM_MOVES
 from planprobe.core.levels import LevelSet
 from planprobe.core.rng import draw_below
-from planprobe.subjects.envs.pairs import find_first_moves
+from planprobe.subjects.envs.first_moves import find_first_moves
 from planprobe.subjects.envs.sokoban_trial import NUM_PERMUTATIONS, SokobanTrialTask, all_permutations
 from planprobe.subjects.envs.trial_inputs import Inputs
 from planprobe.subjects.psi_pairs.histories import PsiCandidates, lead

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from planprobe.core.errors import ShapeError
+from planprobe.core.errors import ShapeError, TooFewLevelsError
 from planprobe.instruments.detectors import decoding_order, plan_refinement
 from planprobe.instruments.hooks import open_policy
 from planprobe.instruments.probes.tick_reads import (
@@ -20,6 +20,7 @@ from planprobe.instruments.probes.tick_reads import (
     record_thinking,
 )
 from planprobe.subjects.envs.catalog import named_levels
+from planprobe.subjects.envs.stimuli import two_route_mazes
 from planprobe.subjects.organisms import make_organism, untrained_like
 from planprobe.subjects.organisms.families import named_task
 from planprobe.subjects.training.evaluate import env_maker
@@ -41,8 +42,9 @@ def reads_by_hand(first_right: torch.Tensor, ticks: torch.Tensor | None = None) 
     said = torch.where(known, true, 0).to(torch.int8)
     nothing = Read(true, torch.zeros_like(said[[0, -1]]), torch.zeros_like(said[[0, -1]]))
     return TickReads(
-        ticks, int(ticks[-1]) + 1, torch.arange(NUM_LEVELS).repeat_interleave(WAY + OTHERS), NUM_LEVELS, order,
-        order == WAY - 1, Read(true, said, said), {SHUFFLED: nothing, **dict.fromkeys(UNTRAINED, nothing)}, 5,
+        ticks, int(ticks[-1]) + 1, torch.arange(NUM_LEVELS).repeat_interleave(WAY + OTHERS), NUM_LEVELS,
+        torch.arange(NUM_LEVELS) // 2, order, order == WAY - 1, Read(true, said, said),
+        {SHUFFLED: nothing, **dict.fromkeys(UNTRAINED, nothing)}, 5,
     )  # fmt: skip
 
 
@@ -110,6 +112,37 @@ def test_ways_that_take_turns_are_counted():
     ]
     for way in (FORWARD, BACKWARD, AT_ONCE):  # a way that grows, or appears, takes no other's place
         assert not decoding_order.count_switches(reads_by_hand(way)).any()
+
+
+def test_switches_of_one_layout_are_resampled_together():
+    """Levels of a layout whose ways are near-copies say one thing, not several: the interval is over layouts."""
+    ways = reads_by_hand(every_level(torch.zeros(WAY, dtype=torch.int64)))
+    said = ways.agent.own.clone()
+    turning = (ways.level_index // 2) % 2 == 0  # both levels of every other layout
+    said[1::2, turning] = torch.where(ways.order[turning] < 0, 1, 0).to(torch.int8)
+    ways = TickReads(**(vars(ways) | {"agent": Read(ways.agent.true, said, said)}))
+    alone = TickReads(**(vars(ways) | {"groups": torch.arange(NUM_LEVELS)}))
+    rows = []
+    for each in (ways, alone):
+        found = decoding_order.run(reads_by_hand(FORWARD), ways=each, min_effect=0.25)
+        rows += [row for row in found.rows if row["table"] == "order found"]
+    widths = [row["switches_high"] - row["switches_low"] for row in rows]
+    assert rows[0]["switches"] == rows[1]["switches"]
+    assert widths[0] > 1.2 * widths[1]
+
+
+def test_near_copies_stay_on_one_side():
+    levels = two_route_mazes(40, size=9, seed=3).levels
+    layouts = torch.arange(40) // 4
+    opened = open_policy(make_organism("wavefront", named_task("maze", 9), 0).policy)
+    thinking = record_thinking(
+        opened, env_maker(named_task("maze", 9)), levels, "agent-approach-direction", "ticks.*.0.hook_h",
+        thinking_steps=2, others={},
+    )  # fmt: skip
+    reads = read_ticks(thinking, groups=layouts)
+    assert sorted(reads.groups.unique(return_counts=True)[1].tolist()) == [4] * 5  # whole layouts, half of them
+    with pytest.raises(TooFewLevelsError, match="10 or more"):
+        read_ticks(thinking, groups=layouts // 2)
 
 
 def test_rise_is_the_smaller_of_both():

@@ -22,6 +22,7 @@ from planprobe.subjects.organisms.families import named_task
 SITE = "ticks.*.0.hook_c"
 TASK = named_task("maze", 9)
 WALL_CODE, TARGET_CODE, PLAYER_CODE, VISIT, FREE = range(5)  # channels of a memory made up by hand
+EVERY = torch.arange(20)
 make_maze = partial(Maze, time_limit=40, autoreset=False)
 
 
@@ -44,7 +45,17 @@ def test_things_go_and_the_plan_stays(routes, memory):
     never, mixed = [1.0, -1.0, 1.0, -1.0, 0.0], [-1.0, 2.0, -1.0, 1.0, 1.0]
     vectors = torch.tensor([never, mixed, [0, 0, 0, 1.0, 0], [1.0, 1.0, 0, 0, 0], [0, 0, 0, 0, 1.0]])
     expected = torch.tensor([[0, 0, 0, -1.0, 0], [0, 0, 0, 1.0, 1.0], [0, 0, 0, 1.0, 0], [0.0] * 5, [0, 0, 0, 0, 1.0]])
-    torch.testing.assert_close(without_percepts(vectors, memory, routes), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(without_percepts(vectors, memory, routes, EVERY), expected, atol=1e-5, rtol=0)
+
+
+def test_axes_come_from_the_levels_that_were_named(routes, memory):
+    """What stands in memory on the levels that are reported says nothing: strengths and axes are of the others."""
+    vectors = torch.randn(5, 5, generator=torch.Generator().manual_seed(0))
+    changed = memory.clone()
+    changed[10:] = torch.randn(memory[10:].shape, generator=torch.Generator().manual_seed(1))
+    first = without_percepts(vectors, memory, routes, EVERY[:10])
+    torch.testing.assert_close(without_percepts(vectors, changed, routes, EVERY[:10]), first)
+    assert not torch.allclose(without_percepts(vectors, changed, routes, EVERY), first)
 
 
 def test_a_target_is_compared_with_squares_that_are_entered_too(routes, memory):
@@ -54,7 +65,7 @@ def test_a_target_is_compared_with_squares_that_are_entered_too(routes, memory):
     axis = memory[on_target].mean(0) - memory[free_floor(routes)].mean(0)
     assert axis[VISIT] > 0.5
     visit = torch.eye(5)[VISIT].expand(5, -1)
-    torch.testing.assert_close(without_percepts(visit, memory, routes), visit, atol=1e-5, rtol=0)
+    torch.testing.assert_close(without_percepts(visit, memory, routes, EVERY), visit, atol=1e-5, rtol=0)
 
 
 @pytest.fixture(scope="module")

@@ -13,14 +13,14 @@ class Budget:
 
     num_levels: plain play, and thinking judged by solve rate. num_first_moves: levels for thinking judged by the first
     move, which costs one step each. thinking_steps, judged_steps, tick_factors: see D1. num_probe_levels,
-    states_per_level: the rows of D4. kernels: of its read-outs. num_route_levels: two-route levels of D7, half of them
-    to choose strengths on. alphas: those strengths. num_random, num_random_choice, num_wrong, num_shuffles: control
-    draws of D7. num_layouts: of the ladder of D2, each on every rung, and of D6 on several ways. num_matched_rows: of
-    the ladder of D3, of each rung, or as many as a small board has. law_steps: how long both look; in the longest look,
-    what moves one square a step must get across the longest rung. num_changes: changed levels of D10.
-    num_tick_levels: that D5 and D6 look at for `judged_steps`; num_turn_ticks: how many ticks are looked
-    at, at least, where several ways could take turns. num_erased_levels, num_erased_draws: levels and random subspaces
-    of D9. erase_episodes: ask D9 on whole episodes where first moves cannot be scored.
+    states_per_level: the rows of D4. kernels: of its read-outs. num_route_levels: two-route mazes of D7, half of them
+    to choose strengths on; of Sokoban boards twice as many. alphas: those strengths. num_random, num_random_choice,
+    num_wrong, num_shuffles: control draws of D7. num_layouts: of the ladder of D2, each on every rung, and of D6 on
+    several ways. num_matched_rows: of the ladder of D3, of each rung, or as many as a small board has. law_steps: how
+    long both look; in the longest look, what moves one square a step must get across the longest rung. num_changes:
+    changed levels of D10. num_tick_levels: that D5 and D6 look at for `judged_steps`; num_turn_ticks: how many ticks
+    are looked at, at least, where several ways could take turns. num_erased_levels, num_erased_draws: levels and random
+    subspaces of D9. erase_episodes: ask D9 on whole episodes where first moves cannot be scored.
     clone: also train a memoryless net to imitate the agent, a control of D4 that takes minutes. seed: of everything.
     """
 

@@ -9,8 +9,8 @@ trials asks neither D1 nor D7, so it never says of anybody that it plans, or tha
 there the detectors' own rates are what counts, how often what more it says is right, and how often a planner is said to
 adapt without planning.
 
-Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100, 101, 200, 201, 300 to 304, and 400 to
-402. No rate is reported on them. A family that was trained counts with every seed of which there are weights.
+Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100, 101, 200, 201, 300 to 304, 400 to 402,
+and, before the battery for boards became what it is, 500 to 504. No rate is reported on them. A family that was trained counts with every seed of which there are weights.
 """
 
 from __future__ import annotations
@@ -216,7 +216,7 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
     """Rates with Wilson's intervals over organisms of one battery."""
     on_trials = any(each.case.task in TRIALS for each in judged)
     detectors = {name: _detector_rates(name, judged) for name in (TRUE_OF_TRIALS if on_trials else TRUE_OF)}
-    said_plans = [each for each in judged if each.answer == PLANS and each.reading == PLANS]
+    said_plans = [each for each in judged if each.answer == PLANS and each.reading == PLANS and _has_type(each)]
     return Rates(
         version=TRIAL_BATTERY if on_trials else BOARD_BATTERY,
         budget=budget,
@@ -229,6 +229,11 @@ def find_rates(judged: Sequence[JudgedCase], budget: str) -> Rates:
         type_right=_share(each.kind == each.planning_type for each in said_plans),
         account_denied=_share(not own_account_stands(each) for each in judged if each.case.family in ACCOUNT_OF),
     )
+
+
+def _has_type(judged: JudgedCase) -> bool:
+    """Whether the task has a ladder of candidates: without D3 no type is ever named."""
+    return any(row["detector"] == "D3" for row in judged.rows)
 
 
 def own_account_stands(judged: JudgedCase) -> bool:

@@ -109,7 +109,8 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         first_move_levels=first_move_levels,
         first_moves=optimal_first_moves(first_move_levels, task.kind) if first_move_levels is not None else None,
         probe_levels=named_levels(task, PROBE_SPLIT, budget.num_probe_levels),
-        routes=two_route_levels(task, levels.height, budget.num_route_levels),
+        # in open rooms controls redirect an agent on about half of the boards, where they spread the most
+        routes=two_route_levels(task, levels.height, budget.num_route_levels * (1 if is_maze else 2)),
         far_ladder=far,
         far_moves=None if far is None else optimal_first_moves(far.levels, task.kind),
         wide_ladder=wide,

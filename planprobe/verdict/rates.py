@@ -51,7 +51,7 @@ class Rates:
     than 'cannot say': a battery that lacks a measurement says less, and may not say more that is wrong.
     called_planner: share of non-planners called 'plans'.
     planner_denied: share of planners of whom it was said that they do not plan, whatever they do instead.
-    type_right: share of planners, among those called so, with the right type.
+    type_right: share of planners, among those called so, with the right type; of tasks where types are told apart (D3).
     account_denied: share of organisms of whom the account that is true of them was ruled out.
     """
 

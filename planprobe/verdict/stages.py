@@ -243,7 +243,7 @@ def steer_plan(
         num_shuffles=budget.num_shuffles,
     )  # fmt: skip
     if on_progress:
-        expected = plan_steering.count_environments(budget.num_route_levels, len(budget.alphas), battery)
+        expected = plan_steering.count_environments(len(material.routes.levels), len(budget.alphas), battery)
         make_env = count_batches(make_env, expected, lambda share: on_progress(share, "D7 plan steering"))
     walls = wall_directions(opened, material.make_env, material.probe_levels, site=directions.site)
     evidence = plan_steering.run(

@@ -74,6 +74,15 @@ def check_least(options: Any, **least: int) -> None:
             raise ArgumentError(f"--{name.replace('_', '-')} {given}: needs {fewest} or more.")
 
 
+def check_held_out(options: Any) -> None:
+    """Refuse --levels train, for a verb that has the option. Raises: ArgumentError."""
+    if getattr(options, "levels", None) == "train":
+        raise ArgumentError(
+            "--levels train: the agent knows these levels, and what is found on them may be memory.\n"
+            "  Next: --levels test, or a harder set."
+        )
+
+
 def check_folder(folder: Path) -> None:
     """Find out before minutes of work whether it can be written to, and leave nothing there. Raises: OutputError."""
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())

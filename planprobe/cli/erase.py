@@ -120,10 +120,9 @@ def _check(options: Erase) -> None:
         raise ArgumentError(f"--parts {' '.join(map(str, options.parts))}: needs rising numbers, 0 or more.")
     if not 0 < options.min_effect <= 1:
         raise ArgumentError(f"--min-effect {options.min_effect:g}: needs a fraction above 0, up to 1.")
-    if options.levels in (FIT_SPLIT, "train"):
-        why = "the erasers are fitted" if options.levels == FIT_SPLIT else "the agent was trained"
+    if options.levels == FIT_SPLIT:
         raise ArgumentError(
-            f"--levels {options.levels}: {why} on these levels, and would be judged on them.\n"
+            f"--levels {FIT_SPLIT}: the erasers are fitted on these levels, and would be judged on them.\n"
             "  Next: --levels test, or a harder set."
         )
 

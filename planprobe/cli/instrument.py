@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from planprobe.cli.arguments import check_folder, open_agent, open_board_agent, use_threads
+from planprobe.cli.arguments import check_folder, check_held_out, open_agent, open_board_agent, use_threads
 from planprobe.cli.output import say, show
 from planprobe.core.records import Row
 
@@ -57,11 +57,13 @@ def run_instrument(
     """Measure one agent, save where that is asked for, print.
 
     of_trials: what an agent that plays trials is told; None = it is measured too. Returns: the exit code.
-    Raises: ArgumentError (it plays trials); OutputError (the folder cannot be written to, found out before the work).
+    Raises: ArgumentError (it plays trials, or levels that it was trained on); OutputError (the folder cannot be written
+        to, found out before the work).
     """
     from planprobe.cli.saving import describe_run, save_figures, save_run
 
     began = time.monotonic()
+    check_held_out(options)
     use_threads(options.threads)
     spec, task = options.agent, options.task
     agent = open_agent(spec, task=task) if of_trials is None else open_board_agent(spec, of_trials, task=task)

@@ -17,6 +17,7 @@ from planprobe.cli.arguments import (
     TaskName,
     Threads,
     check_folder,
+    check_held_out,
     check_least,
     open_agent,
     optional,
@@ -92,11 +93,7 @@ def run(arguments: list[str]) -> int:
     check_least(options, num_levels=1, per_level=1, seeds=1)
     if any(kernel < 1 or kernel % 2 == 0 for kernel in options.kernels):
         raise ArgumentError(f"--kernels {' '.join(map(str, options.kernels))}: windows have an odd size.")
-    if options.levels == "train":
-        raise ArgumentError(
-            "--levels train: the agent knows these levels, and what is read from it may be memory.\n"
-            "  Next: --levels test, or valid."
-        )
+    check_held_out(options)
     if options.out is not None:
         check_folder(options.out)
     use_threads(options.threads)

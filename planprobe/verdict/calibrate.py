@@ -10,7 +10,8 @@ there the detectors' own rates are what counts, how often what more it says is r
 adapt without planning.
 
 Seeds that were looked at while detectors and thresholds were made: 0 to 2, 100, 101, 200, 201, 300 to 304, 400 to 402,
-and, before the battery for boards became what it is, 500 to 504. No rate is reported on them. A family that was trained counts with every seed of which there are weights.
+and, before the battery for boards became what it is, 500 to 504. No rate is reported on them. A family that was trained
+counts with every seed of which there are weights.
 """
 
 from __future__ import annotations

@@ -71,6 +71,7 @@ def test_what_cannot_be_erased(cli, maze_agent, arguments, error, says):
     assert says in result.err
 
 
-def test_first_moves_are_known_on_mazes_only(cli, sokoban_agent):
-    result = cli("erase", sokoban_agent, *QUICK, "--measure", "first_move")
-    assert result.code == 2 and "needs first_moves" in result.err
+def test_first_moves_of_sokoban_are_known_too(cli, sokoban_agent):
+    result = cli("erase", sokoban_agent, *QUICK, "--measure", "first_move", "--json")
+    assert result.code == 0
+    assert {row["measure"] for row in result.json["rows"]} == {"first_move"}

@@ -62,6 +62,7 @@ def test_a_screen_of_squares_and_channel_groups(cli, sokoban_agent):
         (("--num-pairs", 1), "ArgumentError", "--num-pairs"),
         (("--num-exact", 4, "--source", "zero"), "ArgumentError", "--num-exact"),
         (("--path", 1, "--squares", "each"), "ArgumentError", "--squares"),
+        (("--levels", "train"), "ArgumentError", "the agent knows these levels"),
     ],
 )
 def test_what_cannot_be_patched(cli, maze_agent, arguments, error, says):

@@ -69,6 +69,8 @@ def test_roles_with_their_files(cli, sokoban_agent, tmp_path):
         (("align", "--num-levels", 4), "TooFewLevelsError", "10"),
         (("align", "--no-board", "--concept", "box-visit"), "ShapeError", "no candidate map"),
         (("align", "--reach", -1), "ArgumentError", "--reach"),
+        (("align", "--levels", "train"), "ArgumentError", "the agent knows these levels"),
+        (("subspace", "--levels", "train"), "ArgumentError", "the agent knows these levels"),
     ],
 )
 def test_what_cannot_be_asked(cli, maze_agent, arguments, error, says):

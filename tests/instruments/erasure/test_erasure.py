@@ -1,6 +1,7 @@
 """Erasure in running nets whose plan code is known, and in nets that learned or drew theirs."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -15,10 +16,15 @@ from planprobe.instruments.erasure.erased_play import Trial
 from planprobe.instruments.erasure.erasure import check_erasure, fit_erasure
 from planprobe.instruments.erasure.targets import concept_target
 from planprobe.instruments.hooks import capture, intervene, open_policy
+from planprobe.subjects.envs.catalog import named_levels
+from planprobe.subjects.envs.first_moves import optimal_first_moves
 from planprobe.subjects.envs.generate_maze import generate_mazes
 from planprobe.subjects.envs.maze import Maze
 from planprobe.subjects.nets import make_net
+from planprobe.subjects.organisms import make_organism
+from planprobe.subjects.organisms.families import named_task
 from planprobe.subjects.recipe import NetRecipe
+from planprobe.subjects.training.evaluate import env_maker
 
 SITE = "ticks.*.0.hook_c"
 CONCEPT = concept_target("agent-approach-direction")
@@ -89,6 +95,28 @@ def test_an_obeyed_plan_is_needed_and_a_bystander_is_not(erasure, planner, mazes
     idle = open_policy(NoisyPlanner(obeys=False))
     idle_erasure = fit_erasure(idle, make_maze, mazes[:20], CONCEPT, sites=SITE, per_level=2, sweeps=1)
     assert trial.run(idle, idle_erasure).per_level("solved").mean() == 1
+
+
+def test_what_comes_with_thinking_is_taken_out_where_it_was_fitted_after_thinking():
+    """A wave has not arrived in the first steps: erasers fitted there leave enough of its marks for who thinks first."""
+    task = named_task("maze", 9)
+    net = make_organism("wavefront", task, 300).policy
+    opened = open_policy(net)
+    fit, far = named_levels(task, "valid", 60), named_levels(task, "far", 60)
+    moves = optimal_first_moves(far, "maze")
+    trial = Trial(env_maker(replace(task, eval_time_limit=1)), far, moves, thinking_steps=8, max_steps=1)
+    last = f"ticks.{net.num_ticks - 1}.0.hook_"
+
+    def left(thinking_steps):
+        erasure = fit_erasure(
+            opened, env_maker(task), fit, CONCEPT, sites=[last + "c", last + "h"], per_level=4, sweeps=1,
+            thinking_steps=thinking_steps,
+        )  # fmt: skip
+        return trial.run(opened, erasure).per_level("first_move_thought").mean(), max(erasure.explained.values())
+
+    (early, early_share), (late, late_share) = left(0), left(8)
+    assert early_share < 0.8 < 0.95 < late_share  # of the concept that a linear guess accounts for
+    assert late < early - 0.2
 
 
 def test_each_board_gets_its_own_draw(erasure, planner, mazes):

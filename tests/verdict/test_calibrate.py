@@ -62,6 +62,8 @@ def test_rates_counted_by_hand():
     denied = find_rates([*CASES, judged("wavefront", 2, (), "adapts without planning")], "quick")
     assert (denied.planner_denied.value, denied.planner_denied.n) == (pytest.approx(1 / 4), 4)
     assert (rates.type_right.value, rates.type_right.n) == (0.5, 2)  # the rollout was taken for a sweep
+    no_ladder = replace(CASES[0], rows=[row for row in CASES[0].rows if row["detector"] != "D3"], planning_type="")
+    assert find_rates([*CASES, no_ladder], "quick").type_right.n == 2  # where no type can be told, none is wrong
     assert (rates.account_denied.value, rates.account_denied.n) == (0.4, 5)  # the second wavefront's and reflex's
     assert rates.open_about(["D1", "D7"]) == ["D1", "D7"]  # too few organisms each
     enough = find_rates(5 * CASES, "quick")

@@ -44,7 +44,7 @@ NUM_UNTRAINED = 5
 UNTRAINED_SEED = 1000  # before the first: that of a recipe would give the net with which the agent's training began
 NUM_CLONE_LEVELS = 500
 CANDIDATES = (2, 4, 8)
-LADDER_SOKOBAN = 7  # squares a side; smaller boards have no place for the rungs
+ROOMY_SOKOBAN = 7  # squares a side; on smaller boards there are too few detours, and no place for a ladder's rungs
 TWO_ROUTE_SEED, LADDER_SEED, PROBE_SPLIT = (
     7,
     8,
@@ -116,7 +116,7 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
         wide_ladder=wide,
         wide_moves=None if wide is None else optimal_first_moves(wide.levels, task.kind),
         # a table that falls back to a reflex where a wall has moved made two of three new moves without this
-        changes=task_pairs(task, "toggle-wall", budget.num_changes, away=is_maze),
+        changes=task_pairs(task, "toggle-wall", budget.num_changes, away=is_maze or _is_roomy(task)),
         # Boxoban's optimal plans take a second each to find, and a study asks for thousands
         planner=observation_planner(task.kind, observation=task.observation) if task.kind != "boxoban" else None,
         geometry=observation_geometry(observation=task.observation),
@@ -127,9 +127,14 @@ def far_ladder(task: TaskRecipe, num_layouts: int) -> DistanceLadder | None:
     """Rungs four moves apart: 4 to 20 in mazes of 11 x 11, 4 to 12 on one-box boards."""
     if task.kind == "maze" and task.size > TINY_MAZE:
         return distance_ladder(range(4, 2 * task.size - 1, 4), num_layouts, size=task.size, seed=LADDER_SEED)
-    if task.kind == "sokoban" and task.size >= LADDER_SOKOBAN:
+    if _is_roomy(task):
         return sokoban_distance_ladder((4, 8, 12), num_layouts, size=task.size, seed=LADDER_SEED)
     return None
+
+
+def _is_roomy(task: TaskRecipe) -> bool:
+    """Sokoban with one-box boards, of which every state has an exact answer, and room for ladders and detours."""
+    return task.kind == "sokoban" and task.size >= ROOMY_SOKOBAN and task.num_boxes[0] == 1
 
 
 def wide_ladder(task: TaskRecipe, num_rows: int) -> CandidateLadder | None:

@@ -172,3 +172,27 @@ def test_a_detour_is_not_found_by_heading_for_the_goal(levels):
     start = torch.stack([pairs.corrupted.players // width, pairs.corrupted.players % width], dim=1)
     goal = torch.stack([goals // width, goals % width], dim=1)
     assert ((start + steps - goal).abs().sum(1) > (start - goal).abs().sum(1)).all()
+
+
+def test_detours_of_sokoban_are_not_made_by_heading_for_a_push():
+    """By hand: no new move comes nearer to a square behind the box, on a side that helps, and none pushes from there."""
+    task = TaskRecipe(kind="sokoban", size=7, num_boxes=(1, 1))
+    pairs = task_pairs(task, "toggle-wall", 12, away=True)
+    assert len(pairs) == 12
+    steps = {0: (-1, 0), 1: (1, 0), 2: (0, -1), 3: (0, 1)}
+
+    def place(board, flag):
+        return divmod(int(((board & flag) != 0).flatten().nonzero()[0]), 7)
+
+    def apart(first, second):
+        return abs(first[0] - second[0]) + abs(first[1] - second[1])
+
+    for row in range(12):
+        board, action = pairs.corrupted.boards[row], int(pairs.corrupted_actions[row])
+        box, target, at = place(board, BOX), place(board, TARGET), divmod(int(pairs.corrupted.players[row]), 7)
+        after = (at[0] + steps[action][0], at[1] + steps[action][1])
+        for move, (down, right) in steps.items():
+            if apart((box[0] + down, box[1] + right), target) < apart(box, target):
+                behind = (box[0] - down, box[1] - right)
+                assert apart(after, behind) > apart(at, behind)
+                assert at != behind or move != action

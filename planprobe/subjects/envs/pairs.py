@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from planprobe.core.errors import RecipeError, TooFewLevelsError, unknown_name
-from planprobe.core.grid import BOX, COLUMN_OFFSETS, NUM_MOVES, ROW_OFFSETS, TARGET, WALL
+from planprobe.core.grid import BOX, COLUMN_OFFSETS, NUM_MOVES, ROW_OFFSETS, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet, split_names
 from planprobe.core.pairs import LevelPairs
 from planprobe.core.rng import draw_below
@@ -30,7 +30,7 @@ from planprobe.subjects.recipe import TaskRecipe
 
 ATTEMPTS = 40  # changes drawn for each level; nine in ten changed layouts fall into another split
 BLOCK = 256  # levels looked at together
-POOL = 16  # levels generated for each pair that is asked for, at most
+POOL = 64  # levels generated for each pair that is asked for, at most
 
 _DRAW_SQUARE, _DRAW_KIND, _DRAW_TARGET, _DRAW_START = range(301, 305)
 
@@ -105,7 +105,8 @@ def make_pairs(
         change: of `CHANGES[kind]`. kind: the task's. split: that every changed layout must fall into; None = any.
         min_length: moves that both optimal plans take at least.
         min_distance: rows plus columns between the start and every changed square, at least.
-        away: the new move leads off the target, in rows plus columns, so that nobody makes it by heading there (mazes).
+        away: nobody makes the new move by heading for it, in rows plus columns: for the target of a maze, or for a
+            square from which a push brings the first box nearer to its target.
         numbers: (N,) names of the levels, which draws are counted by; default 0 .. N - 1.
     Returns: at most N pairs in the order of the levels; `level_ids` are their numbers.
     Raises: UnknownNameError (change); RecipeError (kind, split).
@@ -129,7 +130,7 @@ def make_pairs(
         options &= ~(new.optimal & clean.optimal[ids]).any(1)
         options &= _distance_to_change(levels.boards[ids], changed.boards) >= min_distance
         if away:
-            options &= ~(new.optimal & _nears_target(changed)).any(1)
+            options &= ~(new.optimal & _heads_for_it(changed)).any(1)
         good = options.any(1)
         squares = draw_square(options, seed, _DRAW_START, numbers[ids], attempt)
         ids = ids[good]
@@ -242,11 +243,30 @@ def _distance_to_change(boards: Tensor, changed: Tensor) -> Tensor:
     return torch.where(differs.any(1, keepdim=True), nearest, 0)
 
 
-def _nears_target(levels: LevelSet) -> Tensor:
-    """Whether a move from a square comes nearer to the first target in rows plus columns, (N, 4, H*W) bool."""
+def _heads_for_it(levels: LevelSet) -> Tensor:
+    """Whether a move from a square is what heading there would do, (N, 4, H*W) bool.
+
+    Who finds every such move barred, and then takes any that is open, makes the new move on a fifth of Sokoban boards;
+    leaving those boards out too would leave one in a hundred.
+    """
+    targets = squares_of(levels.boards, TARGET)
+    to_target = _comes_nearer(targets, levels)
+    if not bool((levels.boards & BOX).any()):
+        return to_target
+    rows, boxes = torch.arange(len(levels)), squares_of(levels.boards, BOX)
+    heads = torch.zeros_like(to_target)
+    for move, offset in enumerate(move_offsets(levels.width).tolist()[:NUM_MOVES]):
+        towards = _comes_nearer(boxes - offset, levels)
+        towards[rows, move, boxes - offset] = True  # there already: push
+        heads |= towards & to_target[rows, move, boxes][:, None, None]  # a push that brings the box nearer
+    return heads
+
+
+def _comes_nearer(goals: Tensor, levels: LevelSet) -> Tensor:
+    """Whether a move from a square comes nearer to that of its level (N,) in rows plus columns, (N, 4, H*W) bool."""
     height, width = levels.boards.shape[1:]
-    squares, goals = torch.arange(height * width), squares_of(levels.boards, TARGET)[:, None]
-    down, right = goals // width - squares // width, goals % width - squares % width
+    squares = torch.arange(height * width)
+    down, right = goals[:, None] // width - squares // width, goals[:, None] % width - squares % width
     steps = zip(ROW_OFFSETS[:NUM_MOVES], COLUMN_OFFSETS[:NUM_MOVES], strict=True)
     return torch.stack([down * row + right * column > 0 for row, column in steps], dim=1)
 

@@ -175,7 +175,7 @@ def test_a_detour_is_not_found_by_heading_for_the_goal(levels):
 
 
 def test_detours_of_sokoban_are_not_made_by_heading_for_a_push():
-    """By hand: no new move comes nearer to a square behind the box, on a side that helps, and none pushes from there."""
+    """By hand: no new move comes nearer to a square behind the box on a side that helps, and none pushes from there."""
     task = TaskRecipe(kind="sokoban", size=7, num_boxes=(1, 1))
     pairs = task_pairs(task, "toggle-wall", 12, away=True)
     assert len(pairs) == 12

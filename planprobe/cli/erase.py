@@ -71,7 +71,7 @@ class Erase:
     measure: Literal[
         "solved", "first_move", "solved_gain", "first_move_gain", "solved_thought", "first_move_thought"
     ] = "solved"
-    """What is judged. With first moves episodes end after one step; those of Boxoban take the solver a while."""
+    """What is judged. First moves end episodes after one step; of three boxes and more they take a while."""
     thinking_steps: Annotated[int, arg(metavar="INT")] = 0
     """Of the thinking gain; 0 does not measure it. What is judged after thinking is fitted after thinking too."""
     levels: Annotated[str, arg(metavar="NAME")] = "test"
@@ -136,10 +136,11 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
     from planprobe.instruments.hooks import open_policy
     from planprobe.subjects.envs.first_moves import optimal_first_moves
     from planprobe.subjects.envs.plans import observation_planner
-    from planprobe.verdict.material import count_optimal_moves
+    from planprobe.verdict.material import count_optimal_moves, knows_first_moves
 
     levels, kind = sets["played"], agent.task.kind
-    moves = optimal_first_moves(levels, kind) if kind != "boxoban" or options.measure.startswith("first_move") else None
+    scored = knows_first_moves(agent.task) or options.measure.startswith("first_move")
+    moves = optimal_first_moves(levels, kind) if scored else None
     trial = Trial(
         agent.make_env, levels, moves, options.thinking_steps,
         max_steps=1 if options.measure.startswith("first_move") else None,
@@ -154,8 +155,7 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
         for first, after in pairwise([*options.parts, MOST_STEPS])
     }
     opened = open_policy(agent.net, name=agent.name)
-    is_thinking = options.measure.endswith(("_gain", "_thought"))
-    settled = {"thinking_steps": options.thinking_steps if is_thinking else 0, "seed": options.seed}
+    settled = {"thinking_steps": _steps_of_fit(options), "seed": options.seed}
     with progress(f"erasing {options.concept}") as bar:
         fitted = [
             fit_erasure(
@@ -175,6 +175,10 @@ def _erase(agent: Agent, sets: dict[str, LevelSet], options: Erase) -> tuple[Evi
     return evidence, sites
 
 
+def _steps_of_fit(options: Erase) -> int:
+    return options.thinking_steps if options.measure.endswith(("_gain", "_thought")) else 0
+
+
 def _name_part(first: int, after: int) -> str:
     return f"{first} and more steps ahead" if after == MOST_STEPS else f"{first} to {after - 1} steps ahead"
 
@@ -182,6 +186,7 @@ def _name_part(first: int, after: int) -> str:
 def _print(agent: Agent, evidence: Evidence, sites: list[Row], options: Erase) -> None:
     print_table(sites, title=f"{agent.name}: share of {options.concept} that a linear guess explains, on played levels")
     print_table(map(_short, evidence.rows), title=f"{agent.name}: {options.concept} erased")
+    say(f"Erasers were fitted after {_steps_of_fit(options)} thinking steps.")
     say_evidence(evidence, effect="Lost")
 
 

@@ -52,7 +52,7 @@ READINGS = ("plans", "plan present but unused", "adapts without planning", "does
 
 PLAN_IS_THERE, PLAN_IS_USED = ("D4", "D5", "D6"), ("D7", "D8", "D9")
 WAYS_TO_GET = {
-    "D1": "D1 (thinking gain): solve rate with extra ticks, against memory reset each step",
+    "D1": "D1 (thinking gain): first moves, or solve rate, after a longer look, against memory reset each step",
     "D2": "D2 (distance law) or bigger boards: ticks needed against distance, beyond the reach of one step",
     "D4": "D4 (decodable plan): the read-out against its controls",
     "D7": "D7 (plan steering): whether an edited plan code redirects the agent, against random directions",

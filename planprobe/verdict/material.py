@@ -96,8 +96,7 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     levels = named_levels(task, "test", budget.num_levels)
     is_maze = task.kind == "maze"
     hard = "far" if "far" in level_set_names(task) else "test"
-    scored = is_maze or task.kind == "sokoban"  # the solver would take days over the boards of Boxoban
-    first_move_levels = named_levels(task, hard, budget.num_first_moves) if scored else None
+    first_move_levels = named_levels(task, hard, budget.num_first_moves) if knows_first_moves(task) else None
     far, wide = far_ladder(task, budget.num_layouts), wide_ladder(task, budget.num_matched_rows)
     return Material(
         make_env=env_maker(task),
@@ -123,6 +122,11 @@ def gather_material(task: TaskRecipe, budget: Budget) -> Material:
     )
 
 
+def knows_first_moves(task: TaskRecipe) -> bool:
+    """Whether every optimal first move is found in no time: of more than two boxes the solver takes a second each."""
+    return task.kind == "maze" or (task.kind == "sokoban" and task.num_boxes[1] <= 2)
+
+
 def far_ladder(task: TaskRecipe, num_layouts: int) -> DistanceLadder | None:
     """Rungs four moves apart: 4 to 20 in mazes of 11 x 11, 4 to 12 on one-box boards."""
     if task.kind == "maze" and task.size > TINY_MAZE:
@@ -133,7 +137,7 @@ def far_ladder(task: TaskRecipe, num_layouts: int) -> DistanceLadder | None:
 
 
 def _is_roomy(task: TaskRecipe) -> bool:
-    """Sokoban with one-box boards, of which every state has an exact answer, and room for ladders and detours."""
+    """Sokoban that shows boards of one box, which have exact answers in a table, and room for ladders and detours."""
     return task.kind == "sokoban" and task.size >= ROOMY_SOKOBAN and task.num_boxes[0] == 1
 
 

@@ -34,6 +34,8 @@ SILENT_ABOUT = {"D2": ("sampler",), "D3": ("sampler",), "D10": ("one-shot", "sig
 """Families about which it says nothing: a sampler needs more draws for both reasons at once, and a one-shot planner may
 still be at its first plan when the board changes; signposts show the way on the changed board too. D9 is asked only
 where a plan was read (D4), so that its negative cases are bystanders."""
+SILENT_ON = {("D6", "sokoban")}
+"""Walks and pushes are planned one after the other there, so that an order along the way is no sign of a search."""
 
 ACCOUNT_OF = {
     "reflex": "F", "no-use": "F", "signpost": "F", "replayer": "A", "sweeper": "B", "sampler": "C", "mixture": "C",
@@ -47,6 +49,6 @@ def claim_holds(detector: str, family: str, kind: str = "maze") -> bool | None:
     """Whether a detector's claim is true of a family on a kind of task; None where it is silent."""
     if kind not in BOARDS:
         return family in TRUE_OF_TRIALS[detector]
-    if family in SILENT_ABOUT.get(detector, ()):
+    if family in SILENT_ABOUT.get(detector, ()) or (detector, kind) in SILENT_ON:
         return None
     return family in TRUE_OF[detector]

@@ -79,6 +79,7 @@ def test_truth_is_known_for_every_family_and_detector():
     assert claim_holds("D4", "bystander")
     assert not claim_holds("D7", "bystander")
     assert claim_holds("D10", "one-shot") is None
+    assert claim_holds("D6", "wavefront", "sokoban") is None
     with_trials = {name for name, family in FAMILIES.items() if set(family.tasks) - set(BOARDS)}
     assert all(set(families) < with_trials for families in TRUE_OF_TRIALS.values())
     assert claim_holds("D10", "wavefront", "maze-trial")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from planprobe.core.errors import UnreachableError
 from planprobe.core.grid import BOX, NUM_MOVES, TARGET, WALL, move_offsets
 from planprobe.core.levels import LevelSet
 from planprobe.subjects.envs.catalog import distances_to_goal
@@ -53,10 +54,13 @@ def find_first_moves(levels: LevelSet, kind: str) -> FirstMoves:
     lengths = torch.full(optimal[:, 0].shape, -1, dtype=torch.int64)
     for row, (board, player) in enumerate(zip(levels.boards, levels.players.tolist(), strict=True)):
         solution = solve(board, player, max_nodes=SEARCH_NODES)
-        if solution.status == "solved":
-            lengths[row, player] = solution.num_moves
-            # the other searches are cut at the optimal length, but a failing one may still be the longer
-            optimal[row, list(optimal_actions(board, player, max_nodes=20 * SEARCH_NODES)), player] = True
+        if solution.status != "solved":
+            continue
+        try:  # the other searches are cut at the optimal length, but a failing one may still be the longer
+            moves = optimal_actions(board, player, max_nodes=20 * SEARCH_NODES)
+        except UnreachableError:
+            continue
+        lengths[row, player], optimal[row, list(moves), player] = solution.num_moves, True
     return FirstMoves(optimal, lengths)
 
 

@@ -30,7 +30,7 @@ PLANS, UNUSED, ADAPTS, DOES_NOT_PLAN = (
 SWEEP, SERIAL, SAMPLED, NO_TYPE = "parallel sweep", "serial rollout", "sampled worlds", "none"
 SWEEP_ONCE = f"{SWEEP}, once"
 KNOWN_LEVELS = {"test": 1000, "valid": 500, "far": 1000, "medium": 0}
-"""How many levels of each set a table knows, beside the two-route levels: those that a study asks about."""
+"""How many levels of each set a table knows, beside the two-route levels: those that a *quick* study asks about."""
 KNOWN_ROUTES, ROUTE_SEED = 1200, 7
 
 

@@ -22,7 +22,7 @@ from planprobe.cli.arguments import (
     parse,
 )
 from planprobe.cli.instrument import Measured, run_instrument
-from planprobe.cli.output import interval_column, print_table, progress, say_evidence
+from planprobe.cli.output import interval_column, print_table, progress, say, say_evidence
 from planprobe.core.records import Row
 
 if TYPE_CHECKING:

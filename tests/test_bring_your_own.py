@@ -143,7 +143,7 @@ def test_memory_without_squares_is_an_agent_too(flat, arguments, capsys):
         (("probe", "flat_agent:make", "--sites", "hook_memory", "--num-levels", "16"), "ShapeError", "action-ahead-1"),
         (("erase", "flat_agent:make", "--sites", "hook_memory", "--num-fit-levels", "20"), "ShapeError", "'board'"),
         (("probe", "flat_agent:make", "--levels", "train"), "ArgumentError", "--levels test"),
-        (("erase", "flat_agent:make", "--levels", "train"), "ArgumentError", "was trained"),
+        (("erase", "flat_agent:make", "--levels", "train"), "ArgumentError", "knows these levels"),
         (("erase", "flat_agent:make", "--levels", "valid"), "ArgumentError", "are fitted"),
     ],
 )

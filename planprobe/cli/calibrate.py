@@ -33,7 +33,7 @@ class Calibrate:
       planprobe calibrate --tasks maze9 --seeds 525 526 --families wavefront reflex --workers 2 --json
     """
 
-    tasks: tuple[str, ...] = ("maze9", "sokoban7")
+    tasks: tuple[str, ...] = ("maze9",)
     """Tasks to make organisms for: maze9, maze11, sokoban7, or with trials: hidden-goal5, doors4, maze-trial7."""
     families: Annotated[tuple[str, ...], arg(help_behavior_hint="(default: all that the task has)")] = ()
     """Some families only: wavefront, reflex, table, bystander, ..."""
